@@ -1,0 +1,98 @@
+import type { DuckDBConnection } from '@duckdb/node-api';
+import type Database from 'better-sqlite3';
+import type { BatchRef, Lsn, MoveFile, ShardChanges, StoreDdl, TxnBody } from '../../model/log.js';
+import type { HeapValue } from '../../model/storage.js';
+import type { SetKey, ShardDef } from '../../model/table.js';
+import type { ShardChecksum, ShardSize } from '../../model/task.js';
+
+/** Where batch files are, and how they are named and made durable; given by the instance (it is the change log). */
+export interface BatchFiles {
+  batchPath(name: string): string;
+  syncBatch(name: string): Promise<void>;
+  removeBatch(name: string): void;
+}
+
+/**
+ * All shard stores of one instance: a SQLite file for each heap set under `sets/`, one DuckDB database `columnar.db`,
+ * and `instance.db`, which lists them. Each store keeps `applied`, commits in lsn order, and is never ahead of the log's safe.
+ */
+export interface Stores {
+  shard(shardId: number): ShardDef;
+  hasShard(shardId: number): boolean;
+  shardsOfSet(setKey: SetKey): ShardDef[];
+  sets(): SetKey[];
+  /** Lowest durable `applied` of all stores: replay starts behind it. */
+  applied(): Lsn;
+  /** `applied` of one set: lowest over its heap file and (where it has columnar shards) the columnar database. */
+  appliedOf(setKey: SetKey): Lsn;
+  nextRid(shardId: number): number;
+
+  /**
+   * Applies a decided transaction from its record (mirror, replay after restart, MOVE_APPLY): DDL, deletes, inserts.
+   * Idempotent: a store whose `applied` is not below `lsn` skips it. Called in lsn order. Columnar changes may be gathered
+   * into one DuckDB transaction until `flush`. A store that fails here ends the process.
+   */
+  apply(lsn: Lsn, txn: TxnBody): Promise<void>;
+  flush(): Promise<void>;
+  /** Marks that everything up to lsn concerned these stores no more (records without changes). Lazy. */
+  passed(lsn: Lsn): void;
+
+  /** A session's writes on this instance. */
+  openTxn(gid: string): StoreTxn;
+
+  /** A consistent reading of several stores (protocols, section 6): no publication falls between their snapshots. */
+  openSnapshot(need: { heapSets: SetKey[]; columnar: boolean }): Promise<StoreSnapshot>;
+  /** Reads through the fastest way where one heap set is enough: a connection in autocommit, synchronous. Do not keep it. */
+  heapReader(setKey: SetKey): Database.Database;
+
+  /** Snapshot of a set as files in `directory`: `heap` database and/or `parquet` for each columnar shard, with the lsn it stands at. */
+  exportSet(setKey: SetKey, directory: string, prefix: string): Promise<{ lsn: Lsn; shards: ShardDef[]; nextRids: [number, number][]; files: MoveFile[] }>;
+  /** Installs a set from such files (paths by name); replaces what was there; `applied` of it becomes `lsn`. Idempotent. */
+  importSet(lsn: Lsn, setKey: SetKey, shards: ShardDef[], nextRids: [number, number][], files: MoveFile[], pathOf: (name: string) => string): Promise<void>;
+  /** Progress of a set that is being moved in: position in the source's log, kept in the same store transaction as `applied`. */
+  moveSource(setKey: SetKey): { content: number; lsn: Lsn } | null;
+  /** Like apply, for MOVE_APPLY: ignored where `src.lsn` is not above what the set holds. */
+  applyMoved(lsn: Lsn, setKey: SetKey, src: { content: number; lsn: Lsn }, txn: TxnBody): Promise<void>;
+
+  checksums(): Promise<{ shards: ShardChecksum[]; applied: Lsn }>;
+  sizes(): Promise<ShardSize[]>;
+  /** Drops everything (full recovery). */
+  wipe(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** One transaction's open work in the stores of an instance. Not shared between calls: one statement at a time. */
+export interface StoreTxn {
+  readonly gid: string;
+  readonly hasWrites: boolean;
+  /** Opens (once) the set's writer: BEGIN IMMEDIATE. SQLITE_BUSY is XX000: the coordinator holds the locks. */
+  heapWriter(setKey: SetKey): Database.Database;
+  isWritten(setKey: SetKey): boolean;
+  /** Rows into a heap or columnar shard; gives rids. 23505 with the constraint's name and the key's detail on a duplicate. */
+  insert(shardId: number, rows: HeapValue[][], firstRid?: number): Promise<number>;
+  /** Rows as canonical CSV (see model/task.ts CopyPart). May be called again and again; `finish` comes with freeze. */
+  insertCsv(shardId: number, csv: Buffer, rows: number, firstRid?: number): Promise<void>;
+  /** Heap: runs `UPDATE/DELETE … RETURNING` made by the executor and records the rows. Returns new (update) or old (delete) rows. */
+  modifyHeap(shardId: number, op: 'update' | 'delete', sql: string, params: HeapValue[]): { rid: number; row: HeapValue[] }[];
+  /** Columnar: deletes rids, inserts rows that `select` yields (`_rid` of the old row first, then all columns) on the transaction's connection. */
+  modifyColumnar(shardId: number, op: 'update' | 'delete', select: string): Promise<number>;
+  ddl(ddl: StoreDdl[]): Promise<void>;
+  /** The transaction's DuckDB connection, with its staging; reads of own columnar changes run on it. */
+  duckdb(): Promise<DuckDBConnection>;
+  /** SQL of a columnar shard as this transaction sees it: `(shard anti join del union all ins)`, or null where it changed nothing there. Columns `_rid`, `c<attnum>`. */
+  overlay(shardId: number): string | null;
+  /** Net changes; batch files are durable here when it resolves. After it no more writes. */
+  freeze(): Promise<{ ddl: StoreDdl[]; shards: ShardChanges[]; batches: BatchRef[] }>;
+  /** After the record is safe: heap sets commit their own SQLite transactions with `applied = lsn`; columnar goes through the applier. */
+  publish(lsn: Lsn, txn: TxnBody): Promise<void>;
+  rollback(): Promise<void>;
+}
+
+/** Held read positions. Close it, always. */
+export interface StoreSnapshot {
+  /** A connection inside a read transaction on the set's file. */
+  heap(setKey: SetKey): Database.Database;
+  /** A connection inside a read transaction on the columnar database. */
+  duckdb(): DuckDBConnection;
+  close(): Promise<void>;
+}
