@@ -1,6 +1,7 @@
 /** Rows of the coordinator's catalog (`catalog.db`), which is fed from the coordinator's change log. */
-import type { HistoryEntry, Instance, Pair } from './topology.js';
+
 import type { ColocationGroup, SetPlacement, Shard, TableDef } from './table.js';
+import type { HistoryEntry, Instance, Pair } from './topology.js';
 
 /** One entry of the DDL journal: what rebuilds the front. */
 export interface DdlEntry {
@@ -62,12 +63,14 @@ export interface CatalogKinds {
   colocation: ColocationGroup;
   shard: Shard;
   placement: SetPlacement;
+  /** A content that counts as node: reference tables have a copy there, and new shards may go there. Key: the content. */
+  node: { content: number };
   ddl: DdlEntry;
   move: Move;
   expansion: Expansion;
   queue: QueueEntry;
   setting: { name: string; value: string };
-  /** Counters: nextTableId, nextShardId, nextColocationId, nextDbid, nextDdlSeq, incarnation, sequenceAhead:<oid name>. */
+  /** Counters: nextTableId, nextShardId, nextColocationId, nextDbid, nextDdlSeq, nextMoveId, incarnation, sequenceAhead:<oid name>. */
   counter: { name: string; value: number };
   /** A decided two-phase transaction that some participant has not acknowledged. */
   decision: { gid: string; participants: number[] };

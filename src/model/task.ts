@@ -24,6 +24,8 @@ export interface RelationRef {
   withRid?: boolean;
   /** Heap relation of a DuckDB fragment: SQLite condition over `c<attnum>`, applied before rows are carried over. */
   heapFilter?: string;
+  /** Types of `columns`: needed where an instance holds no shard of the table, and the relation is empty there. */
+  types?: { attnum: number; typeOid: number; typmod: number }[];
 }
 
 /** A column of a fragment's result. The engine's value is what `storageOf(typeOid, typmod)` says for that engine,

@@ -12,8 +12,10 @@ export interface InstanceEngine {
   /** The same calls without a socket, in the same order guarantee: what dispatch uses for content -1. */
   readonly local: SegmentLink;
   /** Coordinator only: the DECISION of a two-phase transaction (or of one that changed only the catalog), with the coordinator's own
-   *  rows of `gid` where it has any. Resolves when safe, published and the catalog ops were given to `onCatalog`. */
-  decide(gid: Gid, participants: number[], locks: LockName[], catalog: CatalogOp[]): Promise<{ lsn: Lsn }>;
+   *  rows of `gid` where it has any. Resolves when safe, published and the catalog ops were given to `onCatalog`.
+   *  `onDecided` is called once, when the record is safe, in the turn before the coordinator's own rows are published: the second
+   *  phase is sent to the other participants inside it, so that a snapshot sees all of the transaction or nothing (protocols, section 6). */
+  decide(gid: Gid, participants: number[], locks: LockName[], catalog: CatalogOp[], onDecided?: () => void): Promise<{ lsn: Lsn }>;
   /** Coordinator only: STATE record; resolves when safe and given to `onCatalog`. */
   state(catalog: CatalogOp[]): Promise<{ lsn: Lsn }>;
   /** Coordinator only: lazily durable. */

@@ -1,0 +1,143 @@
+/** This machine as a host: processes, ports and directories, reached without SSH. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { availableParallelism, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { systemClock } from '../../core/clock.js';
+import { DamsonError } from '../../core/errors.js';
+import { readJson } from '../../core/files.js';
+
+const DAEMON = join(dirname(fileURLToPath(import.meta.url)), '../../../bin/damsond.js');
+
+/** What a daemon writes into its data directory when it listens. */
+interface PidFile {
+  pid: number;
+  startedAt: string;
+  port: number;
+}
+
+/** true when nobody listens on the address and port. */
+export function portIsFree(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen({ host: address, port, exclusive: true }, () => server.close(() => resolve(true)));
+  });
+}
+
+export function directoryIsEmpty(path: string): boolean {
+  return !existsSync(path) || readdirSync(path).length === 0;
+}
+
+/** Bytes that can still be written below the first existing ancestor of the path. */
+export function freeBytes(path: string): number {
+  let at = path;
+  while (!existsSync(at)) at = dirname(at);
+  const { bavail, bsize } = statfsSync(at);
+  return bavail * bsize;
+}
+
+export function removeDirectory(path: string): void {
+  rmSync(path, { recursive: true, force: true });
+}
+
+/**
+ * The process id of the daemon that serves a data directory, or null. A pid file alone proves nothing: the process must
+ * be a daemon of this very directory.
+ */
+export function daemonPid(datadir: string): number | null {
+  const file = readJson<PidFile>(join(datadir, 'damsond.pid'));
+  if (file === undefined) return null;
+  try {
+    const words = readFileSync(`/proc/${file.pid}/cmdline`, 'utf8').split('\0');
+    return words.includes(datadir) ? file.pid : null;
+  } catch {
+    return pidExistsWithoutProc(file.pid) ? file.pid : null;
+  }
+}
+
+function pidExistsWithoutProc(pid: number): boolean {
+  if (existsSync('/proc/self')) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Threads and memory that one of `count` daemons on this host may take. */
+export function shareOfHost(count: number): { threads: number; memoryMb: number } {
+  return {
+    threads: Math.max(1, Math.floor(availableParallelism() / Math.max(1, Math.ceil(count / 2)))),
+    memoryMb: Math.max(256, Math.floor(((totalmem() / 1024 / 1024) * 0.6) / Math.max(1, count))),
+  };
+}
+
+/**
+ * Starts a daemon that outlives this process, and waits until it listens. Its standard output and error go to
+ * `log/startup.log` of its data directory, whose last lines explain a failure.
+ */
+export async function startDaemon(datadir: string, timeoutMs = 60_000): Promise<number> {
+  const running = daemonPid(datadir);
+  if (running !== null) return running;
+  mkdirSync(join(datadir, 'log'), { recursive: true });
+  const startupLog = join(datadir, 'log', 'startup.log');
+  const out = openSync(startupLog, 'w', 0o600);
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, [DAEMON, '--datadir', datadir], {
+      cwd: datadir,
+      detached: true,
+      stdio: ['ignore', out, out],
+      env: { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32' },
+    });
+  } finally {
+    closeSync(out);
+  }
+  let exit: string | null = null;
+  child.once('exit', (code, signal) => {
+    exit = signal ?? `exit code ${code}`;
+  });
+  child.once('error', (error) => {
+    exit = error.message;
+  });
+  child.unref();
+  const deadline = systemClock.monotonicMs() + timeoutMs;
+  while (systemClock.monotonicMs() < deadline) {
+    const file = readJson<PidFile>(join(datadir, 'damsond.pid'));
+    if (file !== undefined && file.pid === child.pid) return file.pid;
+    if (exit !== null) throw startFailure(datadir, startupLog, `ended with ${exit}`);
+    await systemClock.sleep(20);
+  }
+  if (child.pid !== undefined) process.kill(child.pid, 'SIGKILL');
+  throw startFailure(datadir, startupLog, `did not listen within ${timeoutMs / 1000} s`);
+}
+
+function startFailure(datadir: string, startupLog: string, what: string): DamsonError {
+  const lines = existsSync(startupLog) ? readFileSync(startupLog, 'utf8').trim().split('\n').slice(-4).join(' | ') : '';
+  return new DamsonError(`the daemon of ${datadir} ${what}${lines === '' ? '' : `: ${lines}`}`, {
+    hint: `look into ${join(datadir, 'log', 'damsond.log')}, mend the cause and run the command again`,
+  });
+}
+
+const SIGNAL_OF_MODE = { smart: 'SIGTERM', fast: 'SIGTERM', immediate: 'SIGQUIT' } as const;
+
+/** Ends the daemon of a data directory and waits for its end. false when none ran. */
+export async function stopDaemon(datadir: string, mode: keyof typeof SIGNAL_OF_MODE, timeoutMs = 60_000): Promise<boolean> {
+  const pid = daemonPid(datadir);
+  if (pid === null) return false;
+  process.kill(pid, SIGNAL_OF_MODE[mode]);
+  const deadline = systemClock.monotonicMs() + timeoutMs;
+  while (daemonPid(datadir) !== null) {
+    if (systemClock.monotonicMs() > deadline) {
+      throw new DamsonError(`the daemon of ${datadir} (process ${pid}) did not end within ${timeoutMs / 1000} s`, {
+        hint: 'run damson stop -M immediate',
+      });
+    }
+    await systemClock.sleep(20);
+  }
+  return true;
+}

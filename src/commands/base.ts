@@ -1,0 +1,116 @@
+import { appendFileSync, existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { confirm } from '@inquirer/prompts';
+import { Command, Flags, type Interfaces } from '@oclif/core';
+import { findCoordinatorDir } from '../cluster/config/definition.js';
+import type { RunListener } from '../cluster/run/step.js';
+import { DamsonError, ExitCode } from '../core/errors.js';
+import { progressListener, timestamp } from '../ui/progress.js';
+
+export type FlagsOf<T extends typeof Command> = Interfaces.InferredFlags<(typeof DamsonCommand)['baseFlags'] & T['flags']>;
+export type ArgsOf<T extends typeof Command> = Interfaces.InferredArgs<T['args']>;
+
+/** What every command has: finding the cluster, `--json`, questions, progress, the log, exit codes. */
+export abstract class DamsonCommand<T extends typeof Command> extends Command {
+  static override enableJsonFlag = true;
+  static override baseFlags = {
+    'coordinator-dir': Flags.string({
+      char: 'd',
+      helpGroup: 'GLOBAL',
+      helpValue: 'DIR',
+      summary:
+        "the coordinator's data directory, or the directory that damson demo made; else COORDINATOR_DATA_DIRECTORY, else ./damson-demo",
+    }),
+    yes: Flags.boolean({ char: 'a', helpGroup: 'GLOBAL', summary: 'ask nothing' }),
+    quiet: Flags.boolean({ char: 'q', helpGroup: 'GLOBAL', summary: 'no progress' }),
+    verbose: Flags.boolean({ char: 'v', helpGroup: 'GLOBAL', summary: 'more detail, stack traces of errors' }),
+    'log-dir': Flags.string({
+      char: 'l',
+      helpGroup: 'GLOBAL',
+      helpValue: 'DIR',
+      summary: "the command's log goes here; else log/ of the coordinator's data directory",
+    }),
+  };
+
+  protected flags!: FlagsOf<T>;
+  protected args!: ArgsOf<T>;
+  #coordinatorDir: string | undefined;
+  #logFile: string | undefined;
+
+  override async init(): Promise<void> {
+    await super.init();
+    const { args, flags } = await this.parse({
+      flags: this.ctor.flags,
+      baseFlags: (super.ctor as typeof DamsonCommand).baseFlags,
+      args: this.ctor.args,
+      strict: this.ctor.strict,
+      enableJsonFlag: this.ctor.enableJsonFlag,
+    });
+    this.flags = flags as FlagsOf<T>;
+    this.args = args as ArgsOf<T>;
+  }
+
+  /** The coordinator's data directory of the cluster that was named. */
+  protected get coordinatorDir(): string {
+    this.#coordinatorDir ??= findCoordinatorDir(this.flags['coordinator-dir'], process.env, process.cwd());
+    return this.#coordinatorDir;
+  }
+
+  /** For commands that make the directory. */
+  protected set coordinatorDir(directory: string) {
+    this.#coordinatorDir = directory;
+  }
+
+  protected get name(): string {
+    return (this.id ?? 'damson').replaceAll(':', '-').replaceAll(' ', '-');
+  }
+
+  /** Progress on standard error and in the log. */
+  protected get progress(): RunListener {
+    return progressListener({
+      command: `damson ${(this.id ?? '').replaceAll(':', ' ')}`,
+      quiet: this.flags.quiet,
+      terminal: process.stderr.isTTY === true && !this.jsonEnabled() && process.env.CI === undefined,
+      log: (level, text) => this.record(level, text),
+    });
+  }
+
+  /** A message for people, on standard error so that `--json` stays clean. */
+  protected tell(text: string): void {
+    this.record('INFO', text);
+    if (!this.flags.quiet) process.stderr.write(`${text}\n`);
+  }
+
+  protected record(level: 'INFO' | 'ERROR', text: string): void {
+    const directory =
+      this.flags?.['log-dir'] ?? (this.#coordinatorDir !== undefined ? join(this.#coordinatorDir, 'log') : undefined);
+    if (directory === undefined || (this.flags?.['log-dir'] === undefined && !existsSync(join(directory, '..')))) return;
+    mkdirSync(directory, { recursive: true });
+    const stamp = timestamp();
+    this.#logFile = join(directory, `${this.name}_${stamp.slice(0, 8)}.log`);
+    appendFileSync(this.#logFile, `${stamp}:${String(process.pid).padStart(6, '0')} damson ${this.name}-[${level}]:-${text}\n`, {
+      mode: 0o600,
+    });
+  }
+
+  /** Asks before much is changed. Without a terminal and without `-a` it fails and names the flag. */
+  protected async ensureConfirmed(question: string): Promise<void> {
+    if (this.flags.yes) return;
+    if (process.stdin.isTTY !== true || this.jsonEnabled()) {
+      throw new DamsonError(`${question} There is no terminal to ask on`, {
+        hint: 'add -a (--yes) to go on without being asked',
+      });
+    }
+    if (!(await confirm({ message: question, default: false }, { output: process.stderr }))) {
+      throw new DamsonError('stopped by your answer; nothing was changed', { exitCode: ExitCode.failed });
+    }
+  }
+
+  protected override async catch(error: Error & { exitCode?: number }): Promise<void> {
+    if ((error as { code?: string }).code !== 'EEXIT') {
+      this.record('ERROR', error.message);
+      Object.assign(error, { damsonLog: this.#logFile });
+    }
+    throw error;
+  }
+}

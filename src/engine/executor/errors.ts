@@ -1,0 +1,34 @@
+/** Errors of the stores as other members may see them. */
+import { SqlError } from '../../core/errors.js';
+
+/** Internal mark: the read failed in the engine; the statement is run again by the fallback. Never shown to clients. */
+export const RUN_BY_FALLBACK = 'DM001';
+/** Internal mark: the sender is older than what this instance has seen, or believes in another timeline. */
+export const FENCED = 'DM002';
+/** Internal mark: the log no longer reaches back to where a move stands; it starts over. */
+export const PIN_LOST = 'DM003';
+
+/**
+ * Wraps whatever DuckDB or SQLite raised in a read. Errors that this process made on purpose pass through.
+ * The engine's text goes into the detail, for logs.
+ */
+export function readError(error: unknown): SqlError {
+  if (error instanceof SqlError) return error;
+  const text = error instanceof Error ? error.message : String(error);
+  return new SqlError(RUN_BY_FALLBACK, 'the fragment cannot be answered here', { detail: text.slice(0, 2000), cause: error });
+}
+
+/** What a fragment's shape does not allow here: answered by the fallback too. */
+export function declined(why: string): SqlError {
+  return new SqlError(RUN_BY_FALLBACK, 'the fragment cannot be answered here', { detail: why });
+}
+
+export function cancelled(): SqlError {
+  return new SqlError('57014', 'canceling statement due to user request');
+}
+
+export function notServing(dbid: number, why: string): SqlError {
+  return new SqlError('57P03', `instance ${dbid} does not serve: ${why}`, {
+    hint: 'It serves after the coordinator has told it its role.',
+  });
+}

@@ -1,0 +1,157 @@
+/** Runs a task: where it reads, in which engine, and in which form its rows go back. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { DuckDBConnection } from '@duckdb/node-api';
+import type Database from 'better-sqlite3';
+import type { SetKey } from '../../model/table.js';
+import type { RunResult, Task } from '../../model/task.js';
+import type { CallContext } from '../../rpc/types.js';
+import type { Stores, StoreTxn } from '../store/types.js';
+import { cancelled, readError } from './errors.js';
+import { carryHeap, dropCarried, heapResultToParquet } from './carry.js';
+import { runDuck, runDuckToParquet } from './duck-run.js';
+import { runHeap, runQuick } from './heap-run.js';
+import { Output } from './output.js';
+import type { Publisher, Touched } from './publisher.js';
+import { bySet, columnarRelation, emptyRelation, neededStores, type Placed, placeRelations } from './relations.js';
+import { putRelations } from './sql-text.js';
+import type { Transactions } from './transactions.js';
+
+/** What a reading stands on: each store at its place in the order of commits, or as its own transaction sees it. */
+interface Source {
+  heap(setKey: SetKey): Database.Database;
+  duckdb(): Promise<DuckDBConnection>;
+  txn: StoreTxn | null;
+  close(): Promise<void>;
+}
+
+let nextFile = 1;
+
+export class FragmentRunner {
+  private readonly scratch: string;
+
+  constructor(
+    directory: string,
+    private readonly stores: Stores,
+    private readonly publisher: Publisher,
+    private readonly transactions: Transactions,
+  ) {
+    this.scratch = join(directory, 'tmp');
+    mkdirSync(this.scratch, { recursive: true });
+  }
+
+  /** Synchronous where one heap set answers with few rows: the router's way. */
+  run(task: Task, context: CallContext): RunResult | Promise<RunResult> {
+    const own = task.gid === null ? undefined : this.transactions.find(task.gid);
+    if (own?.store.hasWrites === true) return own.queue(() => this.runOwn(task, own.store, context));
+    const placed = placeRelations(this.stores, task);
+    const quick = this.quick(task, placed, context);
+    if (quick !== undefined) return quick;
+    const need = neededStores(placed, this.engineOf(task));
+    return this.publisher
+      .reading(need, () => this.stores.openSnapshot(need))
+      .then((snapshot) => {
+        const source: Source = {
+          heap: (setKey) => snapshot.heap(setKey),
+          duckdb: async () => snapshot.duckdb(),
+          txn: null,
+          close: () => snapshot.close(),
+        };
+        return this.runOn(task, placed, source, context);
+      });
+  }
+
+  /** SQLite rows become Parquet by way of DuckDB. */
+  private engineOf(task: Task): 'sqlite' | 'duckdb' {
+    return task.form.kind === 'parquet' ? 'duckdb' : task.fragment.engine;
+  }
+
+  private quick(task: Task, placed: Placed[], context: CallContext): RunResult | undefined {
+    if (task.fragment.engine !== 'sqlite' || task.form.kind !== 'datarow') return undefined;
+    const runs = bySet(placed);
+    const run = runs[0];
+    if (run === undefined || runs.length > 1) return undefined;
+    if (!this.publisher.free({ heapSets: [run.setKey], columnar: false })) return undefined;
+    const output = new Output(context);
+    return runQuick(task, run, this.stores.heapReader(run.setKey), output) ? output.finish() : undefined;
+  }
+
+  /** A transaction that has written here reads through its own writers, and everything else as others see it. */
+  private async runOwn(task: Task, store: StoreTxn, context: CallContext): Promise<RunResult> {
+    const placed = placeRelations(this.stores, task);
+    const ownColumnar = placed.some(({ shards }) => shards.some((shard) => store.overlay(shard.shardId) !== null));
+    const all = neededStores(placed, this.engineOf(task));
+    const need: Touched & { heapSets: SetKey[] } = {
+      heapSets: [...all.heapSets].filter((setKey) => !store.isWritten(setKey)),
+      columnar: all.columnar && !ownColumnar,
+    };
+    const snapshot = await this.publisher.reading(need, () => this.stores.openSnapshot(need));
+    const source: Source = {
+      heap: (setKey) => (store.isWritten(setKey) ? store.heapWriter(setKey) : snapshot.heap(setKey)),
+      duckdb: async () => (ownColumnar ? store.duckdb() : snapshot.duckdb()),
+      txn: ownColumnar ? store : null,
+      close: () => snapshot.close(),
+    };
+    return this.runOn(task, placed, source, context);
+  }
+
+  private async runOn(task: Task, placed: Placed[], source: Source, context: CallContext): Promise<RunResult> {
+    const output = new Output(context);
+    try {
+      if (task.fragment.engine === 'duckdb') await this.runInDuck(task, placed, source, context, output);
+      else await this.runInSqlite(task, placed, source, output);
+      await output.flush();
+      return output.finish();
+    } catch (error) {
+      if (context.signal.aborted) throw cancelled();
+      throw error;
+    } finally {
+      await source.close();
+    }
+  }
+
+  private async runInSqlite(task: Task, placed: Placed[], source: Source, output: Output): Promise<void> {
+    const runs = bySet(placed);
+    if (task.form.kind === 'datarow') return runHeap(task, runs, (setKey) => source.heap(setKey), output);
+    const connection = await source.duckdb();
+    await heapResultToParquet(task, runs, (setKey) => source.heap(setKey), connection, this.scratchFile(), output);
+  }
+
+  private async runInDuck(
+    task: Task,
+    placed: Placed[],
+    source: Source,
+    context: CallContext,
+    output: Output,
+  ): Promise<void> {
+    const connection = await source.duckdb();
+    const interrupt = (): void => connection.interrupt();
+    context.signal.addEventListener('abort', interrupt, { once: true });
+    const carried: string[] = [];
+    try {
+      const relations = new Map<string, string>();
+      for (const one of placed) relations.set(one.ref.alias, await this.relation(one, source, connection, carried));
+      const sql = putRelations(task.fragment.sql, (alias) => relations.get(alias));
+      if (task.form.kind === 'datarow') await runDuck(task, sql, connection, output);
+      else await runDuckToParquet(task, sql, connection, this.scratchFile(), output);
+    } catch (error) {
+      throw readError(error);
+    } finally {
+      context.signal.removeEventListener('abort', interrupt);
+      await dropCarried(connection, carried);
+    }
+  }
+
+  private async relation(placed: Placed, source: Source, connection: DuckDBConnection, carried: string[]): Promise<string> {
+    const first = placed.shards[0];
+    if (first === undefined) return emptyRelation(this.stores, placed.ref);
+    if (first.accessMethod === 'columnar') return columnarRelation(placed, source.txn);
+    const table = await carryHeap(placed, (setKey) => source.heap(setKey), connection);
+    carried.push(table);
+    return `(SELECT * FROM ${table})`;
+  }
+
+  private scratchFile(): string {
+    return join(this.scratch, `run-${nextFile++}.parquet`);
+  }
+}

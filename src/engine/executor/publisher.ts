@@ -1,0 +1,152 @@
+/**
+ * The order of publication (protocols, sections 1 and 6). Records that change stores are entered when they are appended, so
+ * in lsn order, and are published in that order once the log says they are safe. Readings are cut into the same order: a
+ * reading stands behind every second phase that was received before it, and ahead of every record appended after it.
+ */
+import type { ChangeLog } from '../changelog/types.js';
+import type { Lsn } from '../../model/log.js';
+import type { SetKey } from '../../model/table.js';
+
+/** Stores that a reading needs or a publication touches. */
+export interface Touched {
+  heapSets: Iterable<SetKey>;
+  columnar: boolean;
+}
+
+export interface Publication {
+  lsn: Lsn;
+  end: Lsn;
+  heapSets: ReadonlySet<SetKey>;
+  columnar: boolean;
+  /** A received second phase: readings that come later wait for it. */
+  decided: boolean;
+  /** Runs once, in the turn in which the record is found safe, before anything is published. */
+  onSafe?: () => void;
+  publish(): Promise<void>;
+}
+
+interface Entry extends Publication {
+  resolve(): void;
+  reject(error: Error): void;
+  followers: { open(): Promise<void>; reject(error: Error): void }[];
+}
+
+/** Publications begun together; the stores gather them into one commit where they can. */
+const BATCH = 256;
+
+export class Publisher {
+  private readonly queue: Entry[] = [];
+  private readonly opening = new Set<Promise<unknown>>();
+  private pumping: Promise<void> | null = null;
+  private readonly unsubscribe: () => void;
+
+  constructor(
+    private readonly log: Pick<ChangeLog, 'safe' | 'onProgress'>,
+    private readonly onFatal: (error: Error) => void,
+  ) {
+    this.unsubscribe = log.onProgress(() => this.wake());
+  }
+
+  /** Enters a record in the turn in which it was appended. Resolves when it is published; rejects when the role is lost before. */
+  add(publication: Publication): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.queue.push({ ...publication, resolve, reject, followers: [] });
+      this.wake();
+    });
+  }
+
+  /** True when a synchronous reading of these stores, in this turn, stands right in the order. */
+  free(need: Touched): boolean {
+    return this.lastDecided(need) === undefined;
+  }
+
+  /** Opens a reading at its place in the order. `open` is begun at once where nothing is in the way. */
+  reading<T>(need: Touched, open: () => Promise<T>): Promise<T> {
+    const after = this.lastDecided(need);
+    if (after === undefined) return this.hold(open());
+    return new Promise<T>((resolve, reject) => {
+      after.followers.push({ open: () => open().then(resolve, reject), reject });
+    });
+  }
+
+  /** Publications wait while this is going on, as for a reading that is being opened. */
+  private hold<T>(opened: Promise<T>): Promise<T> {
+    const settled = opened.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.opening.add(settled);
+    void settled.then(() => this.opening.delete(settled));
+    return opened;
+  }
+
+  private lastDecided(need: Touched): Entry | undefined {
+    for (let i = this.queue.length - 1; i >= 0; i--) {
+      const entry = this.queue[i]!;
+      if (!entry.decided) continue;
+      if (need.columnar && entry.columnar) return entry;
+      for (const set of need.heapSets) if (entry.heapSets.has(set)) return entry;
+    }
+    return undefined;
+  }
+
+  private wake(): void {
+    if (this.pumping !== null || !this.headIsSafe()) return;
+    this.pumping = this.pump().finally(() => {
+      this.pumping = null;
+      if (this.headIsSafe()) this.wake();
+    });
+  }
+
+  private headIsSafe(): boolean {
+    const head = this.queue[0];
+    return head !== undefined && head.end <= this.log.safe;
+  }
+
+  private async pump(): Promise<void> {
+    while (this.headIsSafe()) {
+      const batch = this.nextBatch();
+      if (this.opening.size > 0) await Promise.all([...this.opening]);
+      try {
+        await Promise.all(batch.map((entry) => entry.publish()));
+      } catch (error) {
+        // What is decided is never aborted: the instance ends and replays.
+        this.onFatal(error instanceof Error ? error : new Error(String(error)));
+        throw error;
+      }
+      this.queue.splice(0, batch.length);
+      for (const entry of batch) entry.resolve();
+      await Promise.all(batch.flatMap((entry) => entry.followers.map((follower) => follower.open())));
+    }
+  }
+
+  /** The safe head of the queue, up to the first entry that a reading stands behind. */
+  private nextBatch(): Entry[] {
+    const batch: Entry[] = [];
+    for (const entry of this.queue) {
+      if (entry.end > this.log.safe || batch.length >= BATCH) break;
+      batch.push(entry);
+      entry.onSafe?.();
+      if (entry.followers.length > 0) break;
+    }
+    return batch;
+  }
+
+  /** Waits until nothing is being published, then drops what was not safe. */
+  async drop(error: Error): Promise<void> {
+    while (this.pumping !== null) await this.pumping.catch(() => undefined);
+    for (const entry of this.queue.splice(0)) {
+      entry.reject(error);
+      for (const follower of entry.followers) follower.reject(error);
+    }
+  }
+
+  /** Resolves when everything that is safe now has been published. */
+  async settled(): Promise<void> {
+    while (this.pumping !== null) await this.pumping.catch(() => undefined);
+  }
+
+  close(): void {
+    this.unsubscribe();
+  }
+}

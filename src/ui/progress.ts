@@ -1,0 +1,94 @@
+import { Listr } from 'listr2';
+import type { RunListener } from '../cluster/run/step.js';
+
+/** `20261121:15:33:38`, as the gp tools begin their lines. */
+export function timestamp(now = new Date()): string {
+  const two = (n: number) => String(n).padStart(2, '0');
+  const day = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  return `${day}:${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
+}
+
+export interface ProgressOptions {
+  /** Lines go here besides the screen. */
+  log(level: 'INFO' | 'ERROR', text: string): void;
+  command: string;
+  quiet: boolean;
+  /** Spinners on a terminal; plain timestamped lines otherwise. */
+  terminal: boolean;
+}
+
+/** Shows what a run does: listr2 on a terminal, timestamped lines otherwise, nothing when quiet. Always on standard error. */
+export function progressListener(options: ProgressOptions): RunListener {
+  const line = (text: string) => {
+    options.log('INFO', text);
+    if (!options.quiet && !options.terminal) process.stderr.write(`${timestamp()} ${options.command}: ${text}\n`);
+  };
+  if (options.terminal && !options.quiet) return listrListener(line);
+  return {
+    task: async (title, work) => {
+      line(title);
+      return work((text) => line(`${title}: ${text}`));
+    },
+    group: async (tasks) => {
+      const results = await Promise.allSettled(
+        tasks.map(({ title, work }) => {
+          line(title);
+          return work((text) => line(`${title}: ${text}`));
+        }),
+      );
+      throwFirst(results);
+    },
+  };
+}
+
+function listrListener(line: (text: string) => void): RunListener {
+  // Signals are the command's own; the library would end the process itself.
+  const settings = { registerSignalListeners: false, exitOnError: true } as const;
+  return {
+    task: async <T>(title: string, work: (note: (text: string) => void) => Promise<T>) => {
+      line(title);
+      let result: T | undefined;
+      await new Listr(
+        [
+          {
+            title,
+            task: async (_context, task) => {
+              result = await work((text) => {
+                task.title = `${title}: ${text}`;
+              });
+            },
+          },
+        ],
+        settings,
+      ).run();
+      return result as T;
+    },
+    group: async (tasks) => {
+      const failures: PromiseSettledResult<void>[] = [];
+      await new Listr(
+        tasks.map(({ title, work }) => ({
+          title,
+          task: async (_context: unknown, task: { title?: string }) => {
+            line(title);
+            const [result] = await Promise.allSettled([
+              work((text) => {
+                task.title = `${title}: ${text}`;
+              }),
+            ]);
+            if (result.status === 'rejected') {
+              failures.push(result);
+              throw result.reason;
+            }
+          },
+        })),
+        { ...settings, concurrent: 8, exitOnError: false },
+      ).run();
+      throwFirst(failures);
+    },
+  };
+}
+
+/** All of a group have ended when the first failure is thrown: nothing goes on behind the caller's back. */
+function throwFirst(results: PromiseSettledResult<unknown>[]): void {
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
