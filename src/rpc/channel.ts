@@ -50,7 +50,7 @@ export class Channel {
       this.#lose(new ConnectionLost('the peer does not read'));
     } else if (!this.#scheduled) {
       this.#scheduled = true;
-      setImmediate(() => this.#flush());
+      process.nextTick(() => this.#flush());
     }
     return frame.length;
   }

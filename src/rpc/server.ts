@@ -90,12 +90,12 @@ class Connection implements ServerConnection {
   constructor(socket: Socket, handlers: HandlersOf, logger: Logger, onGone: () => void) {
     this.#logger = logger;
     this.#listeners.push(onGone);
-    this.#handlers = typeof handlers === 'function' ? handlers(this) : handlers;
     this.#channel = new Channel(
       socket,
       (frame) => this.#onFrame(frame),
       (reason) => this.#onLost(reason),
     );
+    this.#handlers = typeof handlers === 'function' ? handlers(this) : handlers;
   }
 
   onClose(listener: () => void): void {

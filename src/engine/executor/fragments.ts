@@ -130,7 +130,7 @@ export class FragmentRunner {
     const carried: string[] = [];
     try {
       const relations = new Map<string, string>();
-      for (const one of placed) relations.set(one.ref.alias, await this.relation(one, source, connection, carried));
+      for (const one of placed) relations.set(one.ref.alias, await this.relation(task, one, source, connection, carried));
       const sql = putRelations(task.fragment.sql, (alias) => relations.get(alias));
       if (task.form.kind === 'datarow') await runDuck(task, sql, connection, output);
       else await runDuckToParquet(task, sql, connection, this.scratchFile(), output);
@@ -142,13 +142,17 @@ export class FragmentRunner {
     }
   }
 
-  private async relation(placed: Placed, source: Source, connection: DuckDBConnection, carried: string[]): Promise<string> {
+  private async relation(
+    task: Task,
+    placed: Placed,
+    source: Source,
+    connection: DuckDBConnection,
+    carried: string[],
+  ): Promise<string> {
     const first = placed.shards[0];
     if (first === undefined) return emptyRelation(this.stores, placed.ref);
     if (first.accessMethod === 'columnar') return columnarRelation(placed, source.txn);
-    const table = await carryHeap(placed, (setKey) => source.heap(setKey), connection);
-    carried.push(table);
-    return `(SELECT * FROM ${table})`;
+    return carryHeap(placed, task, (setKey) => source.heap(setKey), connection, this.scratch, carried);
   }
 
   private scratchFile(): string {

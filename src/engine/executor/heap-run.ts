@@ -49,7 +49,7 @@ export function runQuick(task: Task, run: SetRun, db: Database.Database, output:
   try {
     const encode = encoderOf(task);
     const statement = rowStatement(db, sqlOfSet(task, run), readsWide(task.fragment.output));
-    const rows = statement.iterate(sqliteParams(task.fragment.params, task.params)) as IterableIterator<HeapValue[]>;
+    const rows = statement.iterate(sqliteParams(task.fragment.params, task.params));
     let count = 0;
     for (const row of rows) {
       if (++count > QUICK_ROWS) {
@@ -88,11 +88,11 @@ export function* rowsOf(
   db: Database.Database,
   sql: string,
   wide: boolean,
-  params: Record<string, HeapValue>,
+  params: ReadonlyMap<number, HeapValue>,
 ): Generator<HeapValue[]> {
   let rows: IterableIterator<HeapValue[]>;
   try {
-    rows = rowStatement(db, sql, wide).iterate(params) as IterableIterator<HeapValue[]>;
+    rows = rowStatement(db, sql, wide).iterate(params);
   } catch (error) {
     throw readError(error);
   }

@@ -11,6 +11,7 @@ import { declined } from './errors.js';
 import { readsWide, rowsOf } from './heap-run.js';
 import { duckLiterals, sqliteParams } from './params.js';
 import { putRelations, putValues, quoteIdent } from './sql-text.js';
+import { inOrder, positional } from './statements.js';
 
 type ModifyTask = Extract<WriteTask, { op: 'modify' }>;
 
@@ -47,12 +48,12 @@ function modifyHeap(store: StoreTxn, shard: ShardDef, task: ModifyTask, returned
     if (returned !== null) returnHeap(writer, `${relation} AS ${alias}${where}`, params, task, returned);
     const all = shard.columns.map(({ attnum }) => `c${attnum}`).join(', ');
     const sql = `DELETE FROM ${relation} AS ${alias}${where} RETURNING _rid${all === '' ? '' : `, ${all}`}`;
-    return store.modifyHeap(shard.shardId, 'delete', sql, used(sql, params)).length;
+    return change(store, shard, 'delete', sql, params).length;
   }
   const set = fragment.assignments.map(({ attnum, sql }) => `c${attnum} = ${put(sql)}`).join(', ');
   const all = shard.columns.map(({ attnum }) => `c${attnum}`).join(', ');
   const sql = `UPDATE ${relation} AS ${alias} SET ${set}${where} RETURNING _rid, ${all}`;
-  const changed = store.modifyHeap(shard.shardId, 'update', sql, used(sql, params));
+  const changed = change(store, shard, 'update', sql, params);
   checkNotNull(fragment, shard, changed);
   if (returned !== null) {
     for (let from = 0; from < changed.length; from += RIDS_AT_ONCE) {
@@ -63,9 +64,15 @@ function modifyHeap(store: StoreTxn, shard: ShardDef, task: ModifyTask, returned
   return changed.length;
 }
 
-/** The parameters that a statement names, by number: SQLite refuses others. */
-function used(_sql: string, params: Record<string, HeapValue>): HeapValue[] {
-  return Object.values(params);
+function change(
+  store: StoreTxn,
+  shard: ShardDef,
+  op: 'update' | 'delete',
+  sql: string,
+  params: ReadonlyMap<number, HeapValue>,
+): { rid: number; row: HeapValue[] }[] {
+  const text = positional(sql);
+  return store.modifyHeap(shard.shardId, op, text.sql, inOrder(text.order, params));
 }
 
 function checkNotNull(fragment: ModifyFragment, shard: ShardDef, rows: { row: HeapValue[] }[]): void {
@@ -85,7 +92,7 @@ function notNullViolation(fragment: ModifyFragment, column: string): SqlError {
 function returnHeap(
   writer: ReturnType<StoreTxn['heapWriter']>,
   from: string,
-  params: Record<string, HeapValue>,
+  params: ReadonlyMap<number, HeapValue>,
   task: ModifyTask,
   out: RowWriter,
 ): void {

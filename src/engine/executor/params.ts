@@ -13,18 +13,36 @@ function heapParam(spec: ParamSpec, texts: Texts): HeapValue {
 }
 
 /**
- * For SQLite: `?n` is bound by its number. Integers go as BigInt, because the binding sends JavaScript numbers as REAL,
+ * For SQLite, by number. Integers go as BigInt, because the binding sends JavaScript numbers as REAL,
  * which in a STRICT table is another type.
  */
-export function sqliteParams(specs: readonly ParamSpec[], texts: Texts): Record<string, HeapValue> {
-  const values: Record<string, HeapValue> = {};
+export function sqliteParams(specs: readonly ParamSpec[], texts: Texts): Map<number, HeapValue> {
+  const values = new Map<number, HeapValue>();
   for (const spec of specs) {
     const value = heapParam(spec, texts);
     const real = storageOf(spec.typeOid, spec.typmod).class === 'float';
-    values[String(spec.n)] = typeof value === 'number' && !real ? BigInt(value) : value;
+    values.set(spec.n, typeof value === 'number' && !real ? BigInt(value) : value);
   }
   return values;
 }
+
+/** The same as literals of SQLite's dialect. */
+export function sqliteLiterals(specs: readonly ParamSpec[], texts: Texts): (n: number) => string {
+  const values = sqliteParams(specs, texts);
+  return (n) => {
+    const value = values.get(n);
+    if (value === undefined) throw declined(`?${n} is not described`);
+    if (value === null) return 'NULL';
+    if (Buffer.isBuffer(value)) return `X'${value.toString('hex')}'`;
+    if (typeof value === 'string') return quoteLiteral(value);
+    if (typeof value === 'bigint') return value === INT64_MIN ? '(-9223372036854775807 - 1)' : String(value);
+    if (!Number.isFinite(value)) return value > 0 ? '9e999' : '-9e999';
+    const text = Object.is(value, -0) ? '-0.0' : String(value);
+    return /[.e]/.test(text) ? text : `${text}.0`;
+  };
+}
+
+const INT64_MIN = -(2n ** 63n);
 
 /** Text that DuckDB's own cast reads as exactly this value; a Buffer for bytea. The dialect wraps each `$n` in the cast. */
 export function duckParam(spec: ParamSpec, texts: Texts): string | Buffer | null {

@@ -21,7 +21,7 @@ export interface Publication {
   /** A received second phase: readings that come later wait for it. */
   decided: boolean;
   /** Runs once, in the turn in which the record is found safe, before anything is published. */
-  onSafe?: () => void;
+  onSafe?: (publication: { decided: boolean }) => void;
   publish(): Promise<void>;
 }
 
@@ -126,7 +126,7 @@ export class Publisher {
     for (const entry of this.queue) {
       if (entry.end > this.log.safe || batch.length >= BATCH) break;
       batch.push(entry);
-      entry.onSafe?.();
+      entry.onSafe?.(entry);
       if (entry.followers.length > 0) break;
     }
     return batch;

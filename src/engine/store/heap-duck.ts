@@ -11,7 +11,7 @@ import type Database from 'better-sqlite3';
 import { internalError } from '../../core/errors.js';
 import { type HeapValue, type Storage, storageOf } from '../../model/storage.js';
 import type { ColumnDef } from '../../model/table.js';
-import { columnName, quoteIdent, quoteText } from './sql.js';
+import { columnName, numberedParams, quoteIdent, quoteText } from './sql.js';
 
 /** Microseconds from 1970-01-01 (DuckDB's zero) to 2000-01-01 (PostgreSQL's). */
 const EPOCH_SHIFT = '946684800000000';
@@ -225,12 +225,13 @@ function* heapCsvChunks(db: Database.Database, relation: string, columns: Column
     `SELECT ${names.join(', ')} FROM ${quoteIdent(relation)} WHERE _rid > ${after} ` +
     `${filter === null ? '' : `AND (${filter}) `}ORDER BY _rid LIMIT ${limit}`;
   const statement = db.prepare(`SELECT group_concat(${line}, char(10)) || char(10), max(_rid), count(*) FROM (${inner})`).raw(true);
+  const values = numberedParams(params);
   let last: number | bigint = -(2n ** 63n);
   let count = FIRST_CHUNK_ROWS;
   for (;;) {
     let row: [string | null, number | bigint | null, number | bigint];
     try {
-      row = statement.get(...params, last, BigInt(count)) as typeof row;
+      row = statement.get({ ...values, [params.length + 1]: last, [params.length + 2]: BigInt(count) }) as typeof row;
     } catch (error) {
       if (count === 1 || !isTooBig(error)) throw error;
       count = Math.max(1, count >> 2);
@@ -241,7 +242,6 @@ function* heapCsvChunks(db: Database.Database, relation: string, columns: Column
     last = row[1]!;
     yield { text: row[0]!, rows };
     count = nextCount(count, row[0]!.length / rows);
-    if (rows < 1) return;
   }
 }
 

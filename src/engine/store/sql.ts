@@ -1,4 +1,5 @@
 /** Small pieces of SQL text that the stores share. Identifiers and literals are quoted the same way in SQLite and DuckDB. */
+import type { HeapValue } from '../../model/storage.js';
 import type { ColumnDef, ShardDef } from '../../model/table.js';
 
 export function quoteIdent(name: string): string {
@@ -23,4 +24,11 @@ export function allColumns(shard: Pick<ShardDef, 'columns'>, prefix = ''): strin
 export function tableNameOf(shard: Pick<ShardDef, 'relation' | 'shardId'>): string {
   const suffix = `_${shard.shardId}`;
   return shard.relation.endsWith(suffix) ? shard.relation.slice(0, -suffix.length) : shard.relation;
+}
+
+/** better-sqlite3 takes the values of `?1`, `?2`, … as an object with their numbers as keys. */
+export function numberedParams(params: HeapValue[]): Record<string, HeapValue> {
+  const values: Record<string, HeapValue> = {};
+  for (let i = 0; i < params.length; i++) values[i + 1] = params[i]!;
+  return values;
 }

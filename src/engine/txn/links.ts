@@ -63,7 +63,9 @@ export class ClusterLinks implements Links {
   private stopped = false;
 
   constructor(private readonly options: LinksOptions) {
-    this.own = new StampedConnection(COORDINATOR_CONTENT, this.ownDbid(), 1, options.local, () => this.stamp(COORDINATOR_CONTENT));
+    this.own = new StampedConnection(COORDINATOR_CONTENT, this.ownDbid(), 1, options.local, () =>
+      this.stamp(COORDINATOR_CONTENT),
+    );
     this.unsubscribe = options.catalog.onChange((kinds) => {
       if (kinds.has('pair') || kinds.has('instance')) this.follow();
     });
@@ -133,7 +135,8 @@ export class ClusterLinks implements Links {
   private followOne(slot: Slot): void {
     const pair = this.options.catalog.pair(slot.content);
     if (pair === undefined || slot.state === 'CLOSED') return;
-    if (slot.state === 'READY' && (pair.down || slot.connection?.dbid !== pair.primaryDbid)) this.drop(slot, 'another instance is primary now');
+    if (slot.state === 'READY' && (pair.down || slot.connection?.dbid !== pair.primaryDbid))
+      this.drop(slot, 'another instance is primary now');
     if (pair.down && slot.state === 'IDLE') {
       this.to(slot, 'DOWN');
       this.refuse(slot, segmentDown(slot));
@@ -210,7 +213,8 @@ export class ClusterLinks implements Links {
 
   private wait(content: number): Promise<Connection> {
     const slot = this.slots.get(content);
-    if (slot === undefined || slot.state === 'CLOSED') return Promise.reject(new SqlError('57P03', `segment ${content} is not part of the cluster now`));
+    if (slot === undefined || slot.state === 'CLOSED')
+      return Promise.reject(new SqlError('57P03', `segment ${content} is not part of the cluster now`));
     if (slot.state === 'DOWN') return Promise.reject(segmentDown(slot));
     return new Promise((resolve, reject) => {
       const entry = {

@@ -1,0 +1,167 @@
+/**
+ * The effects of log records on stores, catalog and memory, in lsn order and never beyond safe: what a mirror does all the
+ * time, and every instance when it starts or is promoted.
+ */
+import { DamsonError } from '../../core/errors.js';
+import type { CatalogOp } from '../../model/catalog.js';
+import type { LogRecord, Lsn, TxnBody } from '../../model/log.js';
+import type { ChangeLog } from '../changelog/types.js';
+import type { Stores } from '../store/types.js';
+import type { BatchTable } from './batches.js';
+import type { Transactions } from './transactions.js';
+
+/** Longest time for which applied columnar changes stay gathered, milliseconds. */
+const GATHER_MS = 2000;
+
+export interface RecordHooks {
+  onCatalog(ops: CatalogOp[], lsn: Lsn): void;
+  /** Everything before the barrier is applied; nothing behind it is until this resolves. */
+  onBarrier(id: string): Promise<void>;
+  onCheckpoint(lsn: Lsn): Promise<void>;
+  onFatal(error: Error): void;
+}
+
+export class RecordApplier {
+  /** End of the last record whose effects are in. */
+  position: Lsn;
+  private running: Promise<void> | null = null;
+  private unsubscribe: (() => void) | null = null;
+  private lastFlush = performance.now();
+  private waiters: { upTo: Lsn; resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  constructor(
+    private readonly log: ChangeLog,
+    private readonly stores: Stores,
+    private readonly transactions: Transactions,
+    private readonly batches: BatchTable,
+    private readonly hooks: RecordHooks,
+  ) {
+    this.position = log.start;
+  }
+
+  /** Starts again at the oldest record: memory is rebuilt, stores skip what they have. */
+  restart(): void {
+    this.position = this.log.start;
+    this.transactions.clearRead();
+  }
+
+  /** Applies what is safe, now and whenever more is, until `stop`. */
+  follow(): void {
+    this.unsubscribe ??= this.log.onProgress(() => this.wake());
+    this.wake();
+  }
+
+  /** Ends after the record in hand; no more is applied. */
+  async stop(): Promise<void> {
+    this.unsubscribe?.();
+    this.unsubscribe = null;
+    const stopped = new DamsonError('applying was stopped');
+    for (const waiter of this.waiters.splice(0)) waiter.reject(stopped);
+    await this.running?.catch(() => undefined);
+    await this.stores.flush();
+  }
+
+  /** Resolves when all records that end at or before `upTo` are in and flushed. Only while it follows. */
+  async reached(upTo: Lsn): Promise<void> {
+    if (this.position < upTo) {
+      await new Promise<void>((resolve, reject) => {
+        this.waiters.push({ upTo, resolve, reject });
+        this.wake();
+      });
+    }
+    await this.stores.flush();
+  }
+
+  private wake(): void {
+    if (this.running !== null || this.unsubscribe === null || this.position >= this.log.safe) return;
+    this.running = this.applySafe()
+      .catch((error: unknown) => this.hooks.onFatal(error instanceof Error ? error : new Error(String(error))))
+      .finally(() => {
+        this.running = null;
+        this.wake();
+      });
+  }
+
+  private async applySafe(): Promise<void> {
+    const upTo = this.log.safe;
+    for await (const record of this.log.read(this.position, upTo)) {
+      if (record.end > upTo || this.unsubscribe === null) break;
+      await this.apply(record);
+      this.position = record.end;
+      if (performance.now() - this.lastFlush > GATHER_MS) await this.flush();
+      this.settle();
+    }
+    if (this.position < upTo && this.unsubscribe !== null) {
+      // The safe position may stand inside a record after a restart, when it is a store's `applied`.
+      if (this.position + 1 < upTo && upTo === this.log.end) throw new DamsonError(`the log ends before its safe position ${upTo}`);
+    }
+    if (performance.now() - this.lastFlush > GATHER_MS) await this.flush();
+    this.settle();
+  }
+
+  private async flush(): Promise<void> {
+    await this.stores.flush();
+    this.lastFlush = performance.now();
+  }
+
+  private settle(): void {
+    this.waiters = this.waiters.filter((waiter) => {
+      if (waiter.upTo > this.position) return true;
+      waiter.resolve();
+      return false;
+    });
+  }
+
+  private async apply(record: LogRecord): Promise<void> {
+    const { body, lsn } = record;
+    this.batches.note(lsn, body);
+    switch (body.k) {
+      case 'TXN':
+        this.transactions.remember(body.gid, lsn);
+        return this.stores.apply(lsn, body.txn);
+      case 'PREPARE': {
+        const { participants, locks } = body.txn;
+        this.transactions.prepared.set(body.gid, { gid: body.gid, lsn, participants, locks, txn: body.txn, owner: null });
+        return;
+      }
+      case 'COMMIT': {
+        this.transactions.remember(body.gid, lsn);
+        const txn = this.transactions.prepared.get(body.gid)?.txn;
+        this.transactions.prepared.delete(body.gid);
+        // A PREPARE that the log no longer reaches is one whose COMMIT is in every store.
+        if (txn !== undefined) return this.stores.apply(lsn, txn);
+        if (lsn > this.stores.applied()) return this.stores.apply(lsn, await preparedBody(this.log, body.prepareLsn));
+        return;
+      }
+      case 'ABORT':
+        this.transactions.prepared.delete(body.gid);
+        return;
+      case 'DECISION':
+        if (body.txn !== null) await this.stores.apply(lsn, body.txn);
+        if (body.catalog.length > 0) this.hooks.onCatalog(body.catalog, lsn);
+        return;
+      case 'STATE':
+        return this.hooks.onCatalog(body.catalog, lsn);
+      case 'FORGET':
+        return;
+      case 'BARRIER':
+        return this.hooks.onBarrier(body.id);
+      case 'MOVE_LOAD':
+        if (lsn <= this.stores.applied()) return;
+        return this.stores.importSet(lsn, body.setKey, body.shards, body.nextRids, body.files, (name) => this.log.batchPath(name));
+      case 'MOVE_APPLY':
+        return this.stores.applyMoved(lsn, body.setKey, body.src, body.txn);
+      case 'CHECKPOINT':
+        return this.hooks.onCheckpoint(lsn);
+    }
+  }
+}
+
+/** The rows of a PREPARE, from the log. */
+export async function preparedBody(log: ChangeLog, lsn: Lsn): Promise<TxnBody> {
+  for await (const record of log.read(lsn)) {
+    if (record.lsn === lsn && record.body.k === 'PREPARE') return record.body.txn;
+    break;
+  }
+  throw new DamsonError(`the log holds no PREPARE at ${lsn}`, { hint: 'The instance needs a full recovery: damson recover -F.' });
+}

@@ -1,0 +1,96 @@
+import type { Analyzed, Front, FrontDdl, FrontSettings } from '../front/types.js';
+import type { CatalogView } from '../catalog/types.js';
+import { planFallback, planStatement } from '../planner/plan.js';
+import type { Plan, ReadPlan } from '../planner/types.js';
+
+/** An analysed statement with its plan. */
+export interface Planned {
+  analyzed: Analyzed;
+  plan: Plan;
+  /** The plan of a read that PostgreSQL finishes. */
+  fallback(): ReadPlan;
+  /** Versions that it was made from. */
+  generation: number;
+  catalogVersion: number;
+}
+
+/** Statements whose plans are kept, over all sessions. */
+const MAX_CACHED = 2000;
+/** Longer ones are rarely sent again. */
+const MAX_CACHED_LENGTH = 16 * 1024;
+
+/**
+ * Plans by statement text, parameter types, role and settings. A plan knows tables and columns, not placements, so moves and failovers
+ * leave it as it is; it is made again when a definition (front's generation) or the catalog has changed.
+ */
+export class PlanCache {
+  private readonly entries = new Map<string, Planned>();
+
+  constructor(private readonly front: Front) {}
+
+  /** The plan, if it is known and still holds; without waiting. */
+  peek(sql: string, paramTypes: readonly number[], settings: FrontSettings, view: CatalogView): Planned | undefined {
+    if (sql.length > MAX_CACHED_LENGTH) return undefined;
+    const key = keyOf(sql, paramTypes, settings);
+    const known = this.entries.get(key);
+    if (known === undefined) return undefined;
+    if (known.generation !== this.front.generation) {
+      this.entries.delete(key);
+      return undefined;
+    }
+    if (known.catalogVersion === view.version) return known;
+    const again = planOf(known.analyzed, view);
+    this.entries.set(key, again);
+    return again;
+  }
+
+  /**
+   * Analyses, checks privileges, plans.
+   * @param ddl the front as held by the session's own transaction: nothing that it says is kept.
+   */
+  async make(sql: string, paramTypes: number[], settings: FrontSettings, view: CatalogView, ddl: FrontDdl | null): Promise<Planned> {
+    if (ddl !== null) return planOf(await ddl.analyze(sql, paramTypes), view);
+    const known = this.peek(sql, paramTypes, settings, view);
+    if (known !== undefined) return known;
+    const analyzed = await this.front.analyze(sql, paramTypes, settings);
+    await this.front.checkPrivileges(sql, analyzed, settings);
+    const planned = planOf(analyzed, view);
+    if (analyzed.cacheable && sql.length <= MAX_CACHED_LENGTH && analyzed.generation === this.front.generation) {
+      this.store(keyOf(sql, paramTypes, settings), planned);
+    }
+    return planned;
+  }
+
+  private store(key: string, planned: Planned): void {
+    if (this.entries.size >= MAX_CACHED) {
+      const oldest = this.entries.keys().next();
+      if (!oldest.done) this.entries.delete(oldest.value);
+    }
+    this.entries.set(key, planned);
+  }
+}
+
+function planOf(analyzed: Analyzed, view: CatalogView): Planned {
+  return {
+    analyzed,
+    plan: planStatement(analyzed, view),
+    fallback: () => planFallback(analyzed, view),
+    generation: analyzed.generation,
+    catalogVersion: view.version,
+  };
+}
+
+/** Settings objects stay the same until something changes, so their part of the key is made once for each. */
+const settingsKeys = new WeakMap<FrontSettings, string>();
+
+function keyOf(sql: string, paramTypes: readonly number[], settings: FrontSettings): string {
+  let part = settingsKeys.get(settings);
+  if (part === undefined) {
+    const gucs = Object.entries(settings.gucs)
+      .filter(([name]) => name !== 'application_name')
+      .sort(([a], [b]) => (a < b ? -1 : 1));
+    part = `${settings.role}\0${JSON.stringify(gucs)}`;
+    settingsKeys.set(settings, part);
+  }
+  return `${sql}\0${paramTypes.join()}\0${part}`;
+}
