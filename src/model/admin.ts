@@ -8,6 +8,11 @@ import type { HistoryEntry, Instance, Pair } from './topology.js';
 /** What a new cluster is: written by the command line as `cluster.json` into the coordinator's data directory before its first start. */
 export interface ClusterDefinition {
   clusterId: string;
+  /** Name of the administrator's role and of the one database; default postgres. */
+  admin?: string;
+  database?: string;
+  /** A demo cluster trusts connections from this host. */
+  demo?: boolean;
   instances: Instance[];
   /** Name → value, as `damson config set` would. */
   settings: Record<string, string>;

@@ -40,7 +40,7 @@ export class Channel {
     return this.#lost;
   }
 
-  /** Frames are written at the end of this turn. Returns the frame's length. */
+  /** Frames are written when the running code has returned. Returns the frame's length. */
   send(kind: FrameKind, call: number, body: unknown): number {
     if (this.#lost !== undefined) return 0;
     const frame = encodeFrame(kind, call, body);

@@ -88,7 +88,7 @@ describe.each(links)('calls over a %s link', (_name, link) => {
     const sql = await client.call('sql', null).catch((error) => error);
     expect(sql).toBeInstanceOf(SqlError);
     expect(sql).toMatchObject({ sqlstate: '23505', message: 'duplicate', fields: { constraint: 'k' }, hint: 'do not' });
-    const admin = await client.call('admin', null).catch((error) => error);
+    const admin = (await client.call('admin', null).catch((error) => error)) as DamsonError;
     expect(admin).toBeInstanceOf(DamsonError);
     expect(admin.hint).toBe('so');
     await expect(client.call('absent', null)).rejects.toMatchObject({ sqlstate: 'XX000' });

@@ -68,7 +68,7 @@ class FileCatalog extends RowView implements Catalog {
     for (const op of ops) applyOp(this.maps, op);
     this.changes += 1;
     this.forgetIndexes(kinds);
-    for (const listener of this.listeners) listener(kinds);
+    this.tell(kinds);
   }
 
   allocate(name: CounterName, count = 1): { first: number; op: CatalogOp } {
@@ -88,6 +88,8 @@ class FileCatalog extends RowView implements Catalog {
     this.unbindOid(tableId);
     this.notes.oidByTable.set(tableId, oid);
     this.notes.tableByOid.set(oid, tableId);
+    // What is shown by OID changes with it.
+    this.tell(new Set(['table', 'shard', 'queue']));
   }
 
   unbindOid(tableId: number): void {
@@ -103,5 +105,9 @@ class FileCatalog extends RowView implements Catalog {
 
   close(): void {
     this.file.close();
+  }
+
+  private tell(kinds: ReadonlySet<CatalogKind>): void {
+    for (const listener of this.listeners) listener(kinds);
   }
 }

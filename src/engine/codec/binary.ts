@@ -10,7 +10,9 @@ const TEXT_LIKE = new Set<number>([Oid.text, Oid.varchar, Oid.bpchar, Oid.name, 
 
 /** Whether `textFromBinary` and `binaryFromText` know the type. */
 export function hasBinaryFormat(typeOid: number): boolean {
-  return TEXT_LIKE.has(typeOid) || LENGTHS.has(typeOid) || typeOid === Oid.bytea || typeOid === Oid.numeric || typeOid === Oid.jsonb;
+  return (
+    TEXT_LIKE.has(typeOid) || LENGTHS.has(typeOid) || typeOid === Oid.bytea || typeOid === Oid.numeric || typeOid === Oid.jsonb
+  );
 }
 
 /** Types of fixed length. */
@@ -32,7 +34,10 @@ const LENGTHS = new Map<number, number>([
 ]);
 
 function unsupported(typeOid: number): SqlError {
-  return notSupported(`type with OID ${typeOid} is not supported in binary format`, 'Ask for text format for this parameter or column.');
+  return notSupported(
+    `type with OID ${typeOid} is not supported in binary format`,
+    'Ask for text format for this parameter or column.',
+  );
 }
 
 function malformed(): SqlError {
@@ -161,6 +166,8 @@ const NEGATIVE = 0x4000;
 const NAN = 0xc000;
 const PLUS_INFINITY = 0xd000;
 const MINUS_INFINITY = 0xf000;
+/** What numeric_send happens to find in the header of an infinite value. */
+const INFINITY_SCALE = 0x20;
 
 /** numeric_send: int16 count of base-10000 digits, weight of the first, sign, display scale, digits. */
 function numericFromBinary(bytes: Buffer): string {
@@ -189,7 +196,10 @@ function numericFromBinary(bytes: Buffer): string {
 
 function numericToBinary(text: string): Buffer {
   const value = parseNumeric(text);
-  if (value.kind === 'special') return numericHeader(0, 0, value.text === 'NaN' ? NAN : value.text === 'Infinity' ? PLUS_INFINITY : MINUS_INFINITY, 0);
+  if (value.kind === 'special') {
+    if (value.text === 'NaN') return numericHeader(0, 0, NAN, 0);
+    return numericHeader(0, 0, value.text === 'Infinity' ? PLUS_INFINITY : MINUS_INFINITY, INFINITY_SCALE);
+  }
   const match = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text);
   if (match === null) throw internalError(`not a numeric in canonical form: ${text}`);
   const whole = match[2]!.padStart(Math.ceil(match[2]!.length / 4) * 4, '0');

@@ -34,6 +34,11 @@ export class CanonicalCsvReader implements Iterable<(string | null)[]> {
     for (let row = this.next(); row !== undefined; row = this.next()) yield row;
   }
 
+  /** Position of the next row's first byte. */
+  get offset(): number {
+    return this.position;
+  }
+
   /** The next row; undefined at the end. */
   next(): (string | null)[] | undefined {
     if (this.position >= this.csv.length) return undefined;

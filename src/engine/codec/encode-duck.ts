@@ -81,9 +81,10 @@ function bindColumn(column: OutputColumn, duckType: DuckDBType, format: number, 
   const direct = bindDirect(column, duckType, settings);
   if (direct !== undefined) return direct;
   const reader = textReader(column, duckType, settings);
+  const ascii = duckType.typeId !== DuckDBTypeId.VARCHAR && duckType.typeId !== DuckDBTypeId.ENUM;
   return (vector) => {
     const text = reader(vector);
-    return (index, out) => out.asciiField(text(index));
+    return ascii ? (index, out) => out.asciiField(text(index)) : (index, out) => out.textField(text(index));
   };
 }
 
@@ -253,7 +254,11 @@ function uuidAt(values: Int32Array, at: number): string {
   return hyphenated(word(values[at + 3]! ^ 0x80000000) + word(values[at + 2]!) + word(values[at + 1]!) + word(values[at]!));
 }
 
-function temporalReader(column: OutputColumn, duckType: DuckDBType, settings: OutputSettings): (vector: DuckDBVector) => TextReader {
+function temporalReader(
+  column: OutputColumn,
+  duckType: DuckDBType,
+  settings: OutputSettings,
+): (vector: DuckDBVector) => TextReader {
   checkOutputSettings(settings);
   switch (duckType.typeId) {
     case DuckDBTypeId.DATE:
@@ -267,7 +272,10 @@ function temporalReader(column: OutputColumn, duckType: DuckDBType, settings: Ou
     case DuckDBTypeId.INTERVAL:
       return (vector) => (index) => intervalText((vector as DuckDBIntervalVector).getItem(index)!, settings.intervalStyle);
     default:
-      throw notSupported(`column "${column.name}" has a type that cannot be sent: DuckDB ${duckType}`, 'Cast the column to text.');
+      throw notSupported(
+        `column "${column.name}" has a type that cannot be sent: DuckDB ${duckType}`,
+        'Cast the column to text.',
+      );
   }
 }
 
@@ -294,7 +302,10 @@ function timestampFromDuck(us: number | bigint): number | bigint {
 function bindBinary(column: OutputColumn, duckType: DuckDBType): Bind {
   const { typeOid, name } = column;
   if (!hasBinaryFormat(typeOid)) {
-    throw notSupported(`column "${name}" of type with OID ${typeOid} is not supported in binary format`, 'Ask for text format for this column.');
+    throw notSupported(
+      `column "${name}" of type with OID ${typeOid} is not supported in binary format`,
+      'Ask for text format for this column.',
+    );
   }
   const { typeId } = duckType;
   if (typeId === DuckDBTypeId.BLOB || (typeId === DuckDBTypeId.VARCHAR && PLAIN_TEXT.has(typeOid))) {

@@ -1,10 +1,9 @@
 /** Rows of heap values to DataRow messages, specialised once for each column. */
-import { assert } from '../../core/errors.js';
+import { assert, notSupported } from '../../core/errors.js';
 import { type HeapValue, Oid, storageOf } from '../../model/storage.js';
 import type { OutputColumn, OutputSettings } from '../../model/task.js';
 import { binaryFromFloat, binaryFromInt32, binaryFromInt64, binaryFromText, hasBinaryFormat } from './binary.js';
-import { checkOutputSettings, CANONICAL_OUTPUT, textFromHeap } from './heap.js';
-import { notSupported } from '../../core/errors.js';
+import { CANONICAL_OUTPUT, checkOutputSettings, textFromHeap } from './heap.js';
 import type { RowWriter } from './rowwriter.js';
 
 type FieldEncoder = (value: HeapValue, out: RowWriter) => void;
@@ -58,14 +57,18 @@ function textEncoder({ typeOid, typmod }: OutputColumn, settings: OutputSettings
 
 function binaryEncoder({ name, typeOid, typmod }: OutputColumn): FieldEncoder {
   if (!hasBinaryFormat(typeOid)) {
-    throw notSupported(`column "${name}" of type with OID ${typeOid} is not supported in binary format`, 'Ask for text format for this column.');
+    throw notSupported(
+      `column "${name}" of type with OID ${typeOid} is not supported in binary format`,
+      'Ask for text format for this column.',
+    );
   }
   switch (typeOid) {
     case Oid.bytea:
       return (value, out) => out.bytesField(value as Buffer);
     case Oid.int4:
     case Oid.date:
-      return (value, out) => out.bytesField(typeof value === 'number' ? binaryFromInt32(value) : binaryFromText(typeOid, String(value)));
+      return (value, out) =>
+        out.bytesField(typeof value === 'number' ? binaryFromInt32(value) : binaryFromText(typeOid, String(value)));
     case Oid.int8:
     case Oid.time:
     case Oid.timestamp:

@@ -6,10 +6,11 @@ import { SqlError } from '../../core/errors.js';
  * @param extraFloatDigits the setting; above 0 (the default is 1) means shortest, else `%.<15+n>g`.
  */
 export function float8Text(value: number, extraFloatDigits = 1): string {
-  if (Number.isInteger(value) && Math.abs(value) < 1e15 && extraFloatDigits > 0) return Object.is(value, -0) ? '-0' : String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e15 && extraFloatDigits > 0)
+    return Object.is(value, -0) ? '-0' : String(value);
   const special = specialText(value);
   if (special !== undefined) return special;
-  return extraFloatDigits > 0 ? layout(value.toExponential(), 15) : general(value, Math.max(1, 15 + extraFloatDigits));
+  return extraFloatDigits > 0 ? layout(shortestFloat8(value), 15) : general(value, Math.max(1, 15 + extraFloatDigits));
 }
 
 /** float4out: as float8out for single precision, exponent form from 1e6 on. */
@@ -27,13 +28,76 @@ function specialText(value: number): string | undefined {
   return undefined;
 }
 
-/** Exponential form with the fewest digits that round to the same float4; of those, the nearest to the value. */
+/** Above it, the middle between two neighbours can have as few digits as a float has itself. */
+const LARGE = 2 ** 52;
+
+/**
+ * Exponential form with the fewest digits. JavaScript takes a decimal that lies exactly half-way to a neighbour where reading it back
+ * (half to even) gives the value; PostgreSQL's Ryu does not, and writes more digits.
+ */
+function shortestFloat8(value: number): string {
+  const text = value.toExponential();
+  if (Math.abs(value) < LARGE || !isHalfWay(text, value)) return text;
+  const sign = value < 0 ? 1 : 0;
+  for (let digits = text.indexOf('e') - 1 - sign; digits < 16; digits++) {
+    const longer = roundedDecimal(value, digits);
+    if (Number(longer) === value && !isHalfWay(longer, value)) return longer;
+  }
+  return value.toExponential(16);
+}
+
+/** Is the decimal the exact middle between a large float and one of its neighbours? */
+function isHalfWay(text: string, value: number): boolean {
+  const [digits, scale] = decimalParts(text);
+  if (scale > 0) return false;
+  wide.setFloat64(0, value);
+  const exponent = ((wide.getUint32(0) >>> 20) & 0x7ff) - 1075;
+  const powerOfTwo = (wide.getBigUint64(0) & 0xfffffffffffffn) === 0n;
+  const distance = digits - BigInt(value);
+  const off = 4n * (distance < 0n ? -distance : distance);
+  const towardsZero = distance < 0n === value > 0;
+  const ulp = 1n << BigInt(exponent);
+  // The neighbour below a power of two is only half as far.
+  return off === 2n * ulp || (powerOfTwo && towardsZero && off === ulp);
+}
+
+const wide = new DataView(new ArrayBuffer(8));
+
+/** As shortestFloat8, for single precision: the shortest decimal inside the interval that rounds to the value, of those the nearest. */
 function shortestFloat4(value: number): string {
+  const size = Math.abs(value);
+  // Bounds and decimals of so few digits are exact, or exact enough, in double precision.
+  const low = (size + neighbour(size, false)) / 2;
+  const above = neighbour(size, true);
+  const high = Number.isFinite(above) ? (size + above) / 2 : size + (size - low);
+  const sign = value < 0 ? '-' : '';
   for (let digits = 0; digits < 9; digits++) {
-    const text = value.toExponential(digits);
-    if (Math.fround(Number(text)) === value) return text;
+    const nearest = roundedDecimal(size, digits);
+    const other = beside(nearest, Number(nearest) < size ? 1 : -1);
+    for (const text of [nearest, other]) {
+      const read = Number(text);
+      if (read > low && read < high) return sign + text;
+    }
   }
   return value.toExponential(8);
+}
+
+/** toExponential, but a value exactly between two decimals goes to the even one, not up. */
+function roundedDecimal(value: number, digits: number): string {
+  const text = value.toExponential(digits);
+  const exact = value.toExponential(100).replace(/[-.]/g, '');
+  const tie = /^50*e/.test(exact.slice(digits + 1));
+  const odd = Number(text[text.indexOf('e') - 1]) % 2 === 1;
+  if (!tie || !odd) return text;
+  return value < 0 ? `-${beside(text.slice(1), -1)}` : beside(text, -1);
+}
+
+/** The next decimal up or down with the same number of digits. */
+function beside(exponential: string, step: 1 | -1): string {
+  const at = exponential.indexOf('e');
+  const mantissa = exponential.slice(0, at).replace('.', '');
+  const exponent = Number(exponential.slice(at + 1)) - (mantissa.length - 1);
+  return Number(`${BigInt(mantissa) + BigInt(step)}e${exponent}`).toExponential(mantissa.length - 1);
 }
 
 /** Lays out `d.ddde±x` as PostgreSQL does: plain where -4 ≤ exponent < limit, else with at least two exponent digits. */
@@ -54,7 +118,7 @@ function layout(exponential: string, limit: number): string {
 
 /** C's `%.<precision>g`. */
 function general(value: number, precision: number): string {
-  const trimmed = value.toExponential(precision - 1).replace(/\.?0*e/, 'e');
+  const trimmed = roundedDecimal(value, precision - 1).replace(/\.?0*e/, 'e');
   return layout(trimmed, precision);
 }
 

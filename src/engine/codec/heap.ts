@@ -2,7 +2,16 @@
 import { internalError, notSupported, SqlError } from '../../core/errors.js';
 import { type HeapValue, numericTypmod, Oid, type Storage, storageOf } from '../../model/storage.js';
 import type { OutputSettings } from '../../model/task.js';
-import { dateText, parseDate, parseTime, parseTimestamp, parseTimestamptz, timestampText, timestamptzText, timeText } from './datetime.js';
+import {
+  dateText,
+  parseDate,
+  parseTime,
+  parseTimestamp,
+  parseTimestamptz,
+  timestampText,
+  timestamptzText,
+  timeText,
+} from './datetime.js';
 import { float4Text, float8Text, parseFloatText } from './float.js';
 import { parseNumeric, roundNumeric, scaledText } from './numeric.js';
 
@@ -248,10 +257,14 @@ export function textFromHeap(typeOid: number, typmod: number, value: HeapValue, 
     case 'bool':
       return value === 't' || value === 'true' || Number(value) === 1 ? 't' : 'f';
     case 'float':
-      return typeOid === Oid.float4 ? float4Text(Number(value), settings.extraFloatDigits) : float8Text(Number(value), settings.extraFloatDigits);
+      return typeOid === Oid.float4
+        ? float4Text(Number(value), settings.extraFloatDigits)
+        : float8Text(Number(value), settings.extraFloatDigits);
     case 'decimal':
     case 'numeric':
-      return typeof value === 'number' || typeof value === 'bigint' ? scaledText(BigInt(value), Math.max(0, storage.scale ?? 0)) : String(value);
+      return typeof value === 'number' || typeof value === 'bigint'
+        ? scaledText(BigInt(value), Math.max(0, storage.scale ?? 0))
+        : String(value);
     case 'bpchar':
       return padBpchar(String(value), typmod);
     case 'bytea':
@@ -269,7 +282,10 @@ export function textFromHeap(typeOid: number, typmod: number, value: HeapValue, 
       return typeof value === 'string' ? value : timestamptzText(value as number | bigint, settings.timeZone);
     default:
       if (typeOid === Oid.interval && settings.intervalStyle !== 'postgres') {
-        throw notSupported(`IntervalStyle "${settings.intervalStyle}" is not supported for this query`, "Use SET IntervalStyle = 'postgres'.");
+        throw notSupported(
+          `IntervalStyle "${settings.intervalStyle}" is not supported for this query`,
+          "Use SET IntervalStyle = 'postgres'.",
+        );
       }
       return String(value);
   }

@@ -24,7 +24,8 @@ export function parseNumeric(text: string): ParsedNumeric {
   const whole = (match[2] ?? '').replaceAll('_', '');
   const fraction = (match[4] ?? '').replaceAll('_', '');
   const exponent = match[5] === undefined ? 0 : Number(match[5].replaceAll('_', ''));
-  if (Math.abs(exponent) > MAX_WEIGHT_DIGITS + MAX_SCALE || whole.length + exponent > MAX_WEIGHT_DIGITS + whole.length) throw overflow();
+  if (Math.abs(exponent) > MAX_WEIGHT_DIGITS + MAX_SCALE || whole.length + exponent > MAX_WEIGHT_DIGITS + whole.length)
+    throw overflow();
   let digits = BigInt(whole + fraction);
   let scale = fraction.length - exponent;
   if (scale < 0) {
@@ -41,7 +42,8 @@ export function parseNumeric(text: string): ParsedNumeric {
 function parseUnusual(text: string, trimmed: string): ParsedNumeric {
   const word = /^([+-]?)(nan|inf|infinity)$/i.exec(trimmed);
   if (word !== null && word[2]!.toLowerCase() === 'nan' && word[1] === '') return { kind: 'special', text: 'NaN' };
-  if (word !== null && word[2]!.toLowerCase() !== 'nan') return { kind: 'special', text: word[1] === '-' ? '-Infinity' : 'Infinity' };
+  if (word !== null && word[2]!.toLowerCase() !== 'nan')
+    return { kind: 'special', text: word[1] === '-' ? '-Infinity' : 'Infinity' };
   const other = NON_DECIMAL.exec(trimmed);
   if (other === null) throw new SqlError('22P02', `invalid input syntax for type numeric: "${text}"`);
   const digits = BigInt(other[2]!.replaceAll('_', ''));
@@ -127,8 +129,8 @@ function sign(value: ParsedNumeric): number {
 }
 
 function divideSpecial(a: ParsedNumeric, b: ParsedNumeric): string {
-  const isNaN = (value: ParsedNumeric) => value.kind === 'special' && value.text === 'NaN';
-  if (isNaN(a) || isNaN(b)) return 'NaN';
+  const notANumber = (value: ParsedNumeric) => value.kind === 'special' && value.text === 'NaN';
+  if (notANumber(a) || notANumber(b)) return 'NaN';
   if (a.kind === 'finite') return '0';
   if (b.kind === 'special') return 'NaN';
   if (b.digits === 0n) throw new SqlError('22012', 'division by zero');

@@ -12,7 +12,19 @@ interface Zone {
 const zones = new Map<string, Zone>();
 const MAX_ZONES = 256;
 const MAX_DAYS = 20000;
-const UTC_NAMES = new Set(['utc', 'gmt', 'etc/utc', 'etc/gmt', 'z', 'zulu', 'uct', 'universal', 'etc/uct', 'etc/universal', 'etc/zulu']);
+const UTC_NAMES = new Set([
+  'utc',
+  'gmt',
+  'etc/utc',
+  'etc/gmt',
+  'z',
+  'zulu',
+  'uct',
+  'universal',
+  'etc/uct',
+  'etc/universal',
+  'etc/zulu',
+]);
 /** JavaScript's dates end before PostgreSQL's do; beyond, the rule of the last years they know is used. */
 const LAST_SECOND = 8.64e12;
 const CYCLE = 400 * 365.2425 * 86400;

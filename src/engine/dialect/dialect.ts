@@ -39,8 +39,12 @@ export interface Dialect {
   inArray(left: Expr, array: Expr, negated: boolean): Expr;
   /** `x op ANY|ALL (subquery)`. */
   quantified(left: Expr, operator: string, quantifier: 'ANY' | 'ALL', subquery: string): string;
+  /** Refuses what the engine cannot group by, sort by or make distinct as PostgreSQL does. */
+  comparable(expr: Expr): Expr;
   /** GREATEST and LEAST, which leave NULLs out. */
   extremum(args: Expr[], greatest: boolean): string;
+  /** A LIMIT or OFFSET that is not constant. */
+  limit(expr: Expr): string;
   /** Is a scalar subquery of more than one row an error, as it must be? */
   readonly checksScalarSubqueries: boolean;
 }

@@ -25,7 +25,7 @@ export function rowsOf(messages: Buffer): (string | null)[][] {
     for (let i = 0; i < fields; i++) {
       const length = messages.readInt32BE(at);
       at += 4;
-      row.push(length < 0 ? null : messages.utf8Slice(at, at + length));
+      row.push(length < 0 ? null : messages.toString('utf8', at, at + length));
       if (length > 0) at += length;
     }
     rows.push(row);

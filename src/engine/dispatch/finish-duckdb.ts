@@ -64,7 +64,7 @@ async function runFinish(duckdb: FinishingDuckdb, ctx: StatementContext, finish:
 
 async function streamRows(connection: DuckDBConnection, ctx: StatementContext, finish: Finish & { engine: 'duckdb' }, sql: string): Promise<number> {
   const result = await connection.stream(sql);
-  const encode = duckChunkEncoder(finish.output, ctx.formats, ctx.output);
+  const encode = duckChunkEncoder(finish.output, result.columnTypes(), ctx.formats, ctx.output);
   const writer = new RowWriter();
   let total = 0;
   for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {

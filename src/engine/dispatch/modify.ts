@@ -1,18 +1,16 @@
 import type { WriteResult } from '../../model/task.js';
 import type { Shard } from '../../model/table.js';
 import type { ModifyPlan } from '../planner/types.js';
-import { tableUse, takeLocks, writeLocks } from './locks.js';
+import { locksForWrite } from '../txn/names.js';
 import { isSpread, modifyShards, ownerOf, tableOf } from './targets.js';
 import type { DispatchDeps, Executed, StatementContext } from './types.js';
-import { sendWrites } from './write.js';
+import { sendWrites, takeLocks } from './write.js';
 
 /** UPDATE or DELETE: locks first, then placements, then one task for each content that owns some of the shards. */
 export async function executeModify(deps: DispatchDeps, ctx: StatementContext, plan: ModifyPlan): Promise<Executed> {
   const planned = tableOf(ctx.view(), plan.tableId);
-  const others = plan.fragment.target.tableId === plan.tableId ? [] : [plan.fragment.target.tableId];
-  await takeLocks(ctx, tableUse([plan.tableId, ...others]));
   const shards = modifyShards(ctx.view(), planned, plan.where, ctx.params);
-  await takeLocks(ctx, writeLocks(planned, shards, 'modify'));
+  await takeLocks(ctx, locksForWrite(planned, shards, 'modify'));
 
   const view = ctx.view();
   const table = tableOf(view, plan.tableId);

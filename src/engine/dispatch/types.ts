@@ -28,6 +28,12 @@ export interface RowSink {
   rows(messages: Buffer, count: number): Promise<void> | undefined;
 }
 
+/** Rows as the front computes them, in whatever state of definitions the transaction sees. */
+export interface Computing {
+  insert: Front['computeInsert'];
+  copy: Front['computeCopy'];
+}
+
 /** One execution of a statement. */
 export interface StatementContext {
   /** The transaction that it is part of; null for a read outside of one. Writes always have one. */
@@ -41,6 +47,7 @@ export interface StatementContext {
   readonly formats: number[];
   readonly output: OutputSettings;
   readonly front: FrontSettings;
+  readonly computing: Computing;
   readonly sql: string;
   /** Aborted by a cancel request, statement_timeout, or when the client is gone; the reason is a SqlError. */
   readonly signal: AbortSignal;

@@ -1,4 +1,5 @@
-import { SqlError } from '../../core/errors.js';
+import { internalError, SqlError } from '../../core/errors.js';
+import type { LockName } from '../../model/log.js';
 import type { WriteResult, WriteTask } from '../../model/task.js';
 import type { Connection } from '../txn/types.js';
 import { cancelled, isConnectionLost, segmentLost } from './errors.js';
@@ -44,4 +45,10 @@ export function writeError(ctx: StatementContext, content: number, error: unknow
   if (isConnectionLost(error)) return segmentLost(content, error);
   if (error instanceof SqlError && error.sqlstate === FENCED) return segmentLost(content, error);
   return error;
+}
+
+/** Takes locks for a statement, honouring lock_timeout and cancel. */
+export async function takeLocks(ctx: StatementContext, locks: LockName[]): Promise<void> {
+  if (ctx.txn === null) throw internalError('a write came without a transaction');
+  await ctx.txn.lock(locks, ctx.lockTimeoutMs > 0 ? { signal: ctx.signal, timeoutMs: ctx.lockTimeoutMs } : { signal: ctx.signal });
 }

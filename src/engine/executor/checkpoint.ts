@@ -23,6 +23,10 @@ export class Checkpoints {
     this.timer.unref();
   }
 
+  close(): void {
+    clearInterval(this.timer);
+  }
+
   private async look(): Promise<void> {
     const { core } = this;
     if (this.busy || !this.isPrimary() || core.log.end - this.last < CHECKPOINT_BYTES) return;
@@ -52,8 +56,8 @@ export class Checkpoints {
   /** Everything up to this CHECKPOINT is in the stores. */
   async passed(lsn: Lsn): Promise<void> {
     const { core } = this;
-    await core.stores.flush();
     core.stores.passed(lsn);
+    await core.stores.settle();
     const needs = [core.stores.applied(), lsn - KEEP_BYTES];
     const prepare = core.transactions.oldestPrepare();
     if (prepare !== undefined) needs.push(prepare);
@@ -61,6 +65,6 @@ export class Checkpoints {
     const below = Math.min(...needs);
     if (below <= core.log.start) return;
     await core.log.recycle(below);
-    core.batches.sweep();
+    core.batches.prune();
   }
 }

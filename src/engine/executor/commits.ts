@@ -18,7 +18,13 @@ export class Commits {
     core.batches.note(lsn, { k: 'PREPARE', gid, txn: body });
     txn.go('logPrepare');
     core.transactions.prepared.set(gid, { gid, lsn, participants, locks, txn: body, owner: txn });
-    await core.log.waitSafe(end);
+    try {
+      await core.log.waitSafe(end);
+    } catch (error) {
+      // Cut off again, or not for this instance to say any more.
+      if (core.transactions.prepared.delete(gid)) await this.rollBack(txn);
+      throw error;
+    }
     if (txn.phase !== 'PREPARING') throw txn.notActive();
     txn.go('vote');
     return { readOnly: false };
@@ -33,7 +39,7 @@ export class Commits {
       appendAndPublish(
         core,
         { k: 'TXN', gid, txn: body },
-        { ...touchedBy(core.stores, body), publish: (at) => txn.store.publish(at, body) },
+        { ...touchedBy(core.stores, body), concurrent: true, publish: (at) => txn.store.publish(at, body) },
       ),
     );
     txn.go('logTxn');
@@ -52,18 +58,30 @@ export class Commits {
       {
         ...touchedBy(core.stores, txn),
         decided: true,
+        concurrent: owner !== null,
         publish: (at) => (owner === null ? this.applyNow(at, txn) : owner.store.publish(at, txn)),
       },
     );
     core.transactions.prepared.delete(gid);
-    if (owner === null) {
-      core.transactions.remember(gid, lsn);
-      return published.then(() => ({ known: true }));
-    }
+    core.transactions.remember(gid, lsn);
     // A vote whose answer was lost with its connection is decided all the same.
-    if (owner.phase === 'PREPARING') owner.go('vote');
-    owner.go('logCommit');
-    return this.finish(owner, lsn, published).then(() => ({ known: true }));
+    if (owner?.phase === 'PREPARING') owner.go('vote');
+    owner?.go('logCommit');
+    const done = published.then(
+      () => {
+        if (owner !== null) this.ended(owner);
+        return { known: true };
+      },
+      (error: unknown) => {
+        // The COMMIT was cut off: it stays prepared, and is asked for again.
+        core.transactions.forget([gid]);
+        core.transactions.prepared.set(gid, prepared);
+        owner?.go('undo');
+        throw error;
+      },
+    );
+    if (owner !== null) owner.publication = done;
+    return done;
   }
 
   private async commit2Again(gid: Gid): Promise<{ known: boolean }> {
@@ -168,7 +186,7 @@ export class Commits {
     txn.go('freeze');
     try {
       const frozen = await txn.queue(() => txn.store.freeze());
-      if (txn.phase !== 'FREEZING') throw txn.notActive();
+      checkFreezing(txn);
       if (frozen.ddl.length === 0 && frozen.shards.length === 0) {
         txn.go('nothing');
         await txn.store.rollback();
@@ -176,7 +194,7 @@ export class Commits {
         return null;
       }
       await this.core.shipBatches(refsOf(frozen));
-      if (txn.phase !== 'FREEZING') throw txn.notActive();
+      checkFreezing(txn);
       return { participants, locks, ddl: frozen.ddl, shards: frozen.shards };
     } catch (error) {
       await this.core.transactions.abortUnprepared(txn);
@@ -198,13 +216,32 @@ export class Commits {
 
   private finish(txn: InstanceTxn, lsn: Lsn, published: Promise<void>): Promise<{ lsn: Lsn }> {
     this.core.transactions.remember(txn.gid, lsn);
-    txn.publication = published.then(() => {
-      txn.go('publish');
-      this.core.transactions.ended(txn);
-      return { lsn };
-    });
-    txn.publication.catch(() => undefined);
-    return txn.publication;
+    const done = published.then(
+      () => {
+        this.ended(txn);
+        return { lsn };
+      },
+      async (error: unknown) => {
+        // The record was cut off: it never happened.
+        this.core.transactions.forget([txn.gid]);
+        await this.rollBack(txn);
+        throw error;
+      },
+    );
+    done.catch(() => undefined);
+    txn.publication = done;
+    return done;
+  }
+
+  private ended(txn: InstanceTxn): void {
+    txn.go('publish');
+    this.core.transactions.ended(txn);
+  }
+
+  private async rollBack(txn: InstanceTxn): Promise<void> {
+    txn.go('abort');
+    await txn.queue(() => txn.store.rollback());
+    this.core.transactions.ended(txn);
   }
 }
 
@@ -214,4 +251,9 @@ function refsOf(frozen: { shards: TxnBody['shards']; batches: BatchRef[] }): Bat
     if (ref.inline === undefined) byName.set(ref.name, ref);
   }
   return [...byName.values()];
+}
+
+/** While it was awaited, an abort or the loss of the role may have ended it. */
+function checkFreezing(txn: InstanceTxn): void {
+  if (txn.phase !== 'FREEZING') throw txn.notActive();
 }

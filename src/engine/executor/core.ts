@@ -6,7 +6,7 @@ import type { SetKey } from '../../model/table.js';
 import type { InstanceIdentity } from '../../model/topology.js';
 import type { ChangeLog } from '../changelog/types.js';
 import type { Stores } from '../store/types.js';
-import type { BatchTable } from './batches.js';
+import type { LoggedBatches } from './logged-batches.js';
 import type { Publisher } from './publisher.js';
 import type { Transactions } from './transactions.js';
 
@@ -23,6 +23,9 @@ export interface InstanceOptions {
   onCatalog?: (ops: CatalogOp[], lsn: Lsn) => void;
   /** Coordinator: position of the last record that its catalog holds durably; the log is kept from there. */
   catalogApplied?: () => Lsn;
+  /** Coordinator: its catalog for a standby that is made anew, and the standby's taking it. */
+  exportState?: () => Promise<{ lsn: Lsn; bytes: Buffer }>;
+  importState?: (lsn: Lsn, bytes: Buffer) => Promise<void>;
   /** Called once when the instance cannot go on: the process must end (and replays when it starts again). */
   onFatal: (error: Error) => void;
 }
@@ -33,7 +36,7 @@ export interface Core {
   readonly stores: Stores;
   readonly publisher: Publisher;
   readonly transactions: Transactions;
-  readonly batches: BatchTable;
+  readonly batches: LoggedBatches;
   /** Makes batch files durable on the mirror, where one is in step: before the record that names them. */
   shipBatches(refs: readonly BatchRef[]): Promise<void>;
 }
@@ -72,6 +75,7 @@ export function appendAndPublish(
     heapSets: ReadonlySet<SetKey>;
     columnar: boolean;
     decided?: boolean;
+    concurrent?: boolean;
     onSafe?: (publication: { decided: boolean }) => void;
     publish: (lsn: Lsn) => Promise<void>;
   },
@@ -84,6 +88,7 @@ export function appendAndPublish(
     heapSets: entry.heapSets,
     columnar: entry.columnar,
     decided: entry.decided ?? false,
+    concurrent: entry.concurrent ?? false,
     ...(entry.onSafe === undefined ? {} : { onSafe: entry.onSafe }),
     publish: () => entry.publish(lsn),
   });

@@ -1,5 +1,4 @@
 /** Runs a task: where it reads, in which engine, and in which form its rows go back. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DuckDBConnection } from '@duckdb/node-api';
 import type Database from 'better-sqlite3';
@@ -15,7 +14,7 @@ import { Output } from './output.js';
 import type { Publisher, Touched } from './publisher.js';
 import { bySet, columnarRelation, emptyRelation, neededStores, type Placed, placeRelations } from './relations.js';
 import { putRelations } from './sql-text.js';
-import type { Transactions } from './transactions.js';
+import type { InstanceTxn, Transactions } from './transactions.js';
 
 /** What a reading stands on: each store at its place in the order of commits, or as its own transaction sees it. */
 interface Source {
@@ -28,23 +27,17 @@ interface Source {
 let nextFile = 1;
 
 export class FragmentRunner {
-  private readonly scratch: string;
-
   constructor(
-    directory: string,
     private readonly stores: Stores,
     private readonly publisher: Publisher,
     private readonly transactions: Transactions,
-  ) {
-    this.scratch = join(directory, 'tmp');
-    mkdirSync(this.scratch, { recursive: true });
-  }
+  ) {}
 
   /** Synchronous where one heap set answers with few rows: the router's way. */
   run(task: Task, context: CallContext): RunResult | Promise<RunResult> {
     const own = task.gid === null ? undefined : this.transactions.find(task.gid);
-    if (own?.store.hasWrites === true) return own.queue(() => this.runOwn(task, own.store, context));
-    const placed = placeRelations(this.stores, task);
+    if (own?.store.hasWrites === true) return own.queue(() => this.runOwn(task, own, context));
+    const placed = placeRelations((shardId) => this.stores.shard(shardId), task);
     const quick = this.quick(task, placed, context);
     if (quick !== undefined) return quick;
     const need = neededStores(placed, this.engineOf(task));
@@ -77,8 +70,11 @@ export class FragmentRunner {
   }
 
   /** A transaction that has written here reads through its own writers, and everything else as others see it. */
-  private async runOwn(task: Task, store: StoreTxn, context: CallContext): Promise<RunResult> {
-    const placed = placeRelations(this.stores, task);
+  private async runOwn(task: Task, txn: InstanceTxn, context: CallContext): Promise<RunResult> {
+    const { store } = txn;
+    const placed = placeRelations((shardId) => txn.shard(this.stores, shardId), task);
+    // What was staged is settled by it, so that the overlay is whole.
+    if (placed.some(({ shards }) => shards.some((shard) => shard.accessMethod === 'columnar'))) await store.duckdb();
     const ownColumnar = placed.some(({ shards }) => shards.some((shard) => store.overlay(shard.shardId) !== null));
     const all = neededStores(placed, this.engineOf(task));
     const need: Touched & { heapSets: SetKey[] } = {
@@ -152,10 +148,10 @@ export class FragmentRunner {
     const first = placed.shards[0];
     if (first === undefined) return emptyRelation(this.stores, placed.ref);
     if (first.accessMethod === 'columnar') return columnarRelation(placed, source.txn);
-    return carryHeap(placed, task, (setKey) => source.heap(setKey), connection, this.scratch, carried);
+    return carryHeap(placed, task, (setKey) => source.heap(setKey), connection, this.stores.temporaryDirectory, carried);
   }
 
   private scratchFile(): string {
-    return join(this.scratch, `run-${nextFile++}.parquet`);
+    return join(this.stores.temporaryDirectory, `run-${nextFile++}.parquet`);
   }
 }

@@ -6,12 +6,12 @@ import type { ModifyFragment, OutputColumn, WriteResult, WriteTask } from '../..
 import { duckChunkEncoder } from '../codec/encode-duck.js';
 import { heapRowEncoder } from '../codec/encode-heap.js';
 import { RowWriter } from '../codec/rowwriter.js';
-import type { Stores, StoreTxn } from '../store/types.js';
+import type { StoreTxn } from '../store/types.js';
 import { declined } from './errors.js';
 import { readsWide, rowsOf } from './heap-run.js';
 import { duckLiterals, sqliteParams } from './params.js';
 import { putRelations, putValues, quoteIdent } from './sql-text.js';
-import { inOrder, positional } from './statements.js';
+import { inOrder, renumbered } from './statements.js';
 
 type ModifyTask = Extract<WriteTask, { op: 'modify' }>;
 
@@ -20,11 +20,11 @@ const MAX_RETURNED_BYTES = 64 * 1024 * 1024;
 /** Row ids in one condition. */
 const RIDS_AT_ONCE = 500;
 
-export async function runModify(stores: Stores, store: StoreTxn, task: ModifyTask): Promise<WriteResult> {
+export async function runModify(shardOf: (shardId: number) => ShardDef, store: StoreTxn, task: ModifyTask): Promise<WriteResult> {
   const returned = task.returning === null || task.fragment.returning === null ? null : new RowWriter();
   let rows = 0;
   for (const shardId of task.shards) {
-    const shard = stores.shard(shardId);
+    const shard = shardOf(shardId);
     const heap = shard.accessMethod === 'heap';
     if (heap !== (task.fragment.engine === 'sqlite')) throw declined(`${shard.relation} is of the other access method`);
     rows += heap ? modifyHeap(store, shard, task, returned) : await modifyColumnar(store, shard, task, returned);
@@ -71,7 +71,7 @@ function change(
   sql: string,
   params: ReadonlyMap<number, HeapValue>,
 ): { rid: number; row: HeapValue[] }[] {
-  const text = positional(sql);
+  const text = renumbered(sql);
   return store.modifyHeap(shard.shardId, op, text.sql, inOrder(text.order, params));
 }
 

@@ -18,6 +18,8 @@ export interface Publication {
   end: Lsn;
   heapSets: ReadonlySet<SetKey>;
   columnar: boolean;
+  /** May be begun beside its neighbours: a session's own stores, which gather commits. All others are published alone, in order. */
+  concurrent?: boolean;
   /** A received second phase: readings that come later wait for it. */
   decided: boolean;
   /** Runs once, in the turn in which the record is found safe, before anything is published. */
@@ -26,6 +28,7 @@ export interface Publication {
 }
 
 interface Entry extends Publication {
+  safe: boolean;
   resolve(): void;
   reject(error: Error): void;
   followers: { open(): Promise<void>; reject(error: Error): void }[];
@@ -38,21 +41,37 @@ export class Publisher {
   private readonly queue: Entry[] = [];
   private readonly opening = new Set<Promise<unknown>>();
   private pumping: Promise<void> | null = null;
-  private readonly unsubscribe: () => void;
+  private failed = false;
 
   constructor(
-    private readonly log: Pick<ChangeLog, 'safe' | 'onProgress'>,
+    private readonly log: Pick<ChangeLog, 'waitSafe'>,
     private readonly onFatal: (error: Error) => void,
-  ) {
-    this.unsubscribe = log.onProgress(() => this.wake());
-  }
+    /** Everything up to here that concerns the stores has been given to them. */
+    private readonly onPublished: (lsn: Lsn) => void = () => undefined,
+  ) {}
 
-  /** Enters a record in the turn in which it was appended. Resolves when it is published; rejects when the role is lost before. */
+  /**
+   * Enters a record in the turn in which it was appended. Resolves when it is published; rejects when the role is lost
+   * before, or when the disk refused the record and it was cut off again.
+   */
   add(publication: Publication): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.queue.push({ ...publication, resolve, reject, followers: [] });
-      this.wake();
+      const entry: Entry = { ...publication, safe: false, resolve, reject, followers: [] };
+      this.queue.push(entry);
+      this.log.waitSafe(publication.end).then(
+        () => {
+          entry.safe = true;
+          this.wake();
+        },
+        (error: Error) => this.remove(entry, error),
+      );
     });
+  }
+
+  private remove(entry: Entry, error: Error): void {
+    const at = this.queue.indexOf(entry);
+    if (at >= 0) this.queue.splice(at, 1);
+    refuse(entry, error);
   }
 
   /** True when a synchronous reading of these stores, in this turn, stands right in the order. */
@@ -91,30 +110,32 @@ export class Publisher {
   }
 
   private wake(): void {
-    if (this.pumping !== null || !this.headIsSafe()) return;
-    this.pumping = this.pump().finally(() => {
-      this.pumping = null;
-      if (this.headIsSafe()) this.wake();
-    });
+    if (this.pumping !== null || this.failed || !this.headIsSafe()) return;
+    this.pumping = this.pump().then(
+      () => {
+        this.pumping = null;
+        this.wake();
+      },
+      (error: unknown) => {
+        // What is decided is never aborted: the instance ends and replays.
+        this.failed = true;
+        this.pumping = null;
+        this.onFatal(error instanceof Error ? error : new Error(String(error)));
+      },
+    );
   }
 
   private headIsSafe(): boolean {
-    const head = this.queue[0];
-    return head !== undefined && head.end <= this.log.safe;
+    return this.queue[0]?.safe === true;
   }
 
   private async pump(): Promise<void> {
     while (this.headIsSafe()) {
       const batch = this.nextBatch();
       if (this.opening.size > 0) await Promise.all([...this.opening]);
-      try {
-        await Promise.all(batch.map((entry) => entry.publish()));
-      } catch (error) {
-        // What is decided is never aborted: the instance ends and replays.
-        this.onFatal(error instanceof Error ? error : new Error(String(error)));
-        throw error;
-      }
+      await Promise.all(batch.map((entry) => entry.publish()));
       this.queue.splice(0, batch.length);
+      this.onPublished(batch.at(-1)!.lsn);
       for (const entry of batch) entry.resolve();
       await Promise.all(batch.flatMap((entry) => entry.followers.map((follower) => follower.open())));
     }
@@ -124,29 +145,28 @@ export class Publisher {
   private nextBatch(): Entry[] {
     const batch: Entry[] = [];
     for (const entry of this.queue) {
-      if (entry.end > this.log.safe || batch.length >= BATCH) break;
+      if (!entry.safe || batch.length >= BATCH) break;
+      if (batch.length > 0 && entry.concurrent !== true) break;
       batch.push(entry);
       entry.onSafe?.(entry);
-      if (entry.followers.length > 0) break;
+      if (entry.followers.length > 0 || entry.concurrent !== true) break;
     }
     return batch;
   }
 
   /** Waits until nothing is being published, then drops what was not safe. */
   async drop(error: Error): Promise<void> {
-    while (this.pumping !== null) await this.pumping.catch(() => undefined);
-    for (const entry of this.queue.splice(0)) {
-      entry.reject(error);
-      for (const follower of entry.followers) follower.reject(error);
-    }
+    while (this.pumping !== null) await this.pumping;
+    for (const entry of this.queue.splice(0)) refuse(entry, error);
   }
 
   /** Resolves when everything that is safe now has been published. */
   async settled(): Promise<void> {
-    while (this.pumping !== null) await this.pumping.catch(() => undefined);
+    while (this.pumping !== null) await this.pumping;
   }
+}
 
-  close(): void {
-    this.unsubscribe();
-  }
+function refuse(entry: Entry, error: Error): void {
+  entry.reject(error);
+  for (const follower of entry.followers) follower.reject(error);
 }

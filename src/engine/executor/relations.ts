@@ -12,11 +12,8 @@ export interface Placed {
   shards: ShardDef[];
 }
 
-export function placeRelations(stores: Stores, task: Pick<Task, 'fragment' | 'shards'>): Placed[] {
-  return task.fragment.relations.map((ref) => ({
-    ref,
-    shards: (task.shards[ref.alias] ?? []).map((shardId) => stores.shard(shardId)),
-  }));
+export function placeRelations(shardOf: (shardId: number) => ShardDef, task: Pick<Task, 'fragment' | 'shards'>): Placed[] {
+  return task.fragment.relations.map((ref) => ({ ref, shards: (task.shards[ref.alias] ?? []).map(shardOf) }));
 }
 
 /** Stores that a reading of these needs. */

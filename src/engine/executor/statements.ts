@@ -21,6 +21,17 @@ export function positional(sql: string): { sql: string; order: number[] } {
   return { sql: text, order };
 }
 
+/** Numbers the parameters again without gaps, in the order in which they first stand; `order`: the old numbers. */
+export function renumbered(sql: string): { sql: string; order: number[] } {
+  const order: number[] = [];
+  const text = sql.replace(TOKEN, (token, n: string | undefined) => {
+    if (n === undefined) return token;
+    if (!order.includes(Number(n))) order.push(Number(n));
+    return `?${order.indexOf(Number(n)) + 1}`;
+  });
+  return { sql: text, order };
+}
+
 /** Replaces `?n` by literals. */
 export function putSqliteLiterals(sql: string, literal: (n: number) => string): string {
   return sql.replace(TOKEN, (token, n: string | undefined) => (n === undefined ? token : literal(Number(n))));

@@ -1,7 +1,8 @@
 /** Transactions of sessions on this instance, by gid, and the outcomes of those that have ended. */
 import { internalError, SqlError } from '../../core/errors.js';
 import type { Logger } from '../../core/log.js';
-import type { Gid, LockName, Lsn, TxnBody } from '../../model/log.js';
+import type { Gid, LockName, Lsn, StoreDdl, TxnBody } from '../../model/log.js';
+import type { ShardDef } from '../../model/table.js';
 import type { PreparedTxn } from '../../model/task.js';
 import type { ServerConnection } from '../../rpc/types.js';
 import type { Stores, StoreTxn } from '../store/types.js';
@@ -13,14 +14,25 @@ const MAX_OUTCOMES = 200_000;
 export class InstanceTxn {
   phase: TxnPhase = 'ACTIVE';
   /** Settles with the publication of its COMMIT or TXN. */
-  publication: Promise<{ lsn: Lsn }> | null = null;
+  publication: Promise<unknown> | null = null;
   private tail: Promise<unknown> = Promise.resolve();
+  /** Shards that it has made; nobody else sees them yet. */
+  private readonly made = new Map<number, ShardDef>();
 
   constructor(
     readonly gid: Gid,
     readonly store: StoreTxn,
     readonly connection: ServerConnection,
   ) {}
+
+  noteDdl(ddl: readonly StoreDdl[]): void {
+    for (const one of ddl) if (one.op === 'createShard') this.made.set(one.shard.shardId, one.shard);
+  }
+
+  /** A shard as this transaction sees it. */
+  shard(stores: Stores, shardId: number): ShardDef {
+    return this.made.get(shardId) ?? stores.shard(shardId);
+  }
 
   go(event: TxnEvent): void {
     this.phase = nextPhase(this.gid, this.phase, event);
@@ -120,9 +132,9 @@ export class Transactions {
   }
 
   /** Rolls back unless the log has it. What runs sees the phase and stops; the rollback comes behind it. */
-  async abortUnprepared(txn: InstanceTxn, event: 'abort' | 'loseRole' = 'abort'): Promise<void> {
+  async abortUnprepared(txn: InstanceTxn): Promise<void> {
     if (txn.phase !== 'ACTIVE' && txn.phase !== 'FAILED' && txn.phase !== 'FREEZING') return;
-    txn.go(event);
+    txn.go('abort');
     await txn.queue(() => txn.store.rollback());
     this.ended(txn);
   }
@@ -166,6 +178,17 @@ export class Transactions {
           });
         }
       }
+    }
+  }
+
+  /** The role is lost, or the instance ends: nothing here goes on. What the log has is left to whoever reads it. */
+  async abandon(): Promise<void> {
+    for (const txn of this.all()) {
+      if (txn.phase !== 'COMMITTED' && txn.phase !== 'ABORTED') txn.go('loseRole');
+      await txn.queue(() => txn.store.rollback()).catch((error: unknown) => {
+        this.logger.error({ err: error, gid: txn.gid }, 'rollback failed');
+      });
+      this.ended(txn);
     }
   }
 

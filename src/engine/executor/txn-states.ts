@@ -2,7 +2,7 @@
 import { internalError } from '../../core/errors.js';
 
 export type TxnPhase = 'ACTIVE' | 'FAILED' | 'FREEZING' | 'PREPARING' | 'PREPARED' | 'COMMITTING' | 'COMMITTED' | 'ABORTED' | 'LOST';
-export type TxnEvent = 'fail' | 'freeze' | 'nothing' | 'logPrepare' | 'vote' | 'logTxn' | 'logCommit' | 'publish' | 'abort' | 'loseRole';
+export type TxnEvent = 'fail' | 'freeze' | 'nothing' | 'logPrepare' | 'vote' | 'logTxn' | 'logCommit' | 'publish' | 'undo' | 'abort' | 'loseRole';
 
 interface Row {
   from: TxnPhase;
@@ -25,6 +25,8 @@ export const TXN_ROWS: readonly Row[] = [
   { from: 'FREEZING', event: 'abort', to: 'ABORTED', why: 'nothing is appended yet' },
   { from: 'PREPARING', event: 'abort', to: 'ABORTED', why: 'no DECISION: ABORT is appended' },
   { from: 'PREPARED', event: 'abort', to: 'ABORTED', why: 'no DECISION: ABORT is appended' },
+  { from: 'COMMITTING', event: 'abort', to: 'ABORTED', why: 'its TXN or DECISION was cut off again: the disk failed' },
+  { from: 'COMMITTING', event: 'undo', to: 'PREPARED', why: 'its COMMIT was cut off again: the disk failed' },
   { from: 'ACTIVE', event: 'loseRole', to: 'LOST', why: 'this instance is primary no more' },
   { from: 'FAILED', event: 'loseRole', to: 'LOST', why: 'this instance is primary no more' },
   { from: 'FREEZING', event: 'loseRole', to: 'LOST', why: 'this instance is primary no more' },

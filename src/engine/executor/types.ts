@@ -20,6 +20,8 @@ export interface InstanceEngine {
   state(catalog: CatalogOp[]): Promise<{ lsn: Lsn }>;
   /** Coordinator only: lazily durable. */
   forget(gid: Gid): void;
+  /** First rid that was not given yet in this instance's copy of a shard. */
+  nextRid(shardId: number): number;
   close(mode: 'fast' | 'immediate'): Promise<void>;
 }
 

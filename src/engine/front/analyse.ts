@@ -6,17 +6,19 @@ import { failOnError, queryRows } from './connection.js';
 import {
   type BackendMessage,
   describeStatement,
-  noticeFields,
   parameterDescription,
   parse,
   query,
+  rawFields,
   rowDescription,
   SYNC,
 } from './messages.js';
 import { CatalogLookups, ENGINE_SCHEMAS, functionOids, type QueryRows, relationOids } from './relations.js';
-import { readTree, visitNodes } from './tree-reader.js';
+import { ANALYSIS } from './session.js';
 import type { TreeNode } from './tree.js';
+import { isNode, readTree, visitNodes } from './tree-reader.js';
 import type { Analyzed, Field, FrontSettings } from './types.js';
+import { unwrap } from './unwrap.js';
 
 export const MAX_STATEMENT_BYTES = 1024 * 1024;
 const CACHE_ENTRIES = 4096;
@@ -66,7 +68,8 @@ export class Analyser {
   /** The same inside an open transaction of DDL, which sees what that has made. Never cached. */
   async analyzeInside(scope: Scope, sql: string, paramTypes: readonly number[]): Promise<Analyzed> {
     checkSize(sql);
-    const begin = query(`${scope.begin}; SET LOCAL debug_print_rewritten = on; SET LOCAL client_min_messages = log`);
+    const printing = Object.entries(ANALYSIS).map(([name, value]) => `SET LOCAL ${name} = ${value}`);
+    const begin = query([scope.begin, ...printing].join('; '));
     const bytes = Buffer.concat([begin, parse(sql, paramTypes), describeStatement(), SYNC, query(scope.end)]);
     const answer = readAnswer(failOnError(await scope.exec(bytes)));
     const analyzed = await complete(answer, sql, this.connection.generation, new CatalogLookups(), scope.rows);
@@ -109,22 +112,37 @@ function readAnswer(messages: readonly BackendMessage[]): Answer {
     if (type === 'T') answer.fields = rowDescription(body);
     if (type === 't') answer.paramTypes = parameterDescription(body);
     if (type !== 'N') continue;
-    const notice = noticeFields(body);
-    if (notice.M !== 'rewritten parse tree:' || notice.D === undefined) continue;
-    answer.queries.push(...readTree(notice.D));
+    const notice = rawFields(body);
+    if (notice.M?.toString('latin1') !== 'rewritten parse tree:' || notice.D === undefined) continue;
+    answer.queries.push(...readTree(unwrap(notice.D)));
     answer.treeLength += notice.D.length;
   }
   return answer;
 }
 
-async function complete(answer: Answer, sql: string, generation: number, lookups: CatalogLookups, rows: QueryRows): Promise<Analyzed> {
+async function complete(
+  answer: Answer,
+  sql: string,
+  generation: number,
+  lookups: CatalogLookups,
+  rows: QueryRows,
+): Promise<Analyzed> {
   const { queries, fields, paramTypes } = answer;
   await lookups.refuseReaders(functionOids(queries), rows);
   const { all, scanned } = relationOids(queries);
   const relations = await lookups.infos(all, rows);
   // Sequences live in the front, and so does every row that SELECT * FROM a sequence can show.
-  const catalogOnly = relations.every((r) => !scanned.has(r.oid) || r.kind === 'S' || ENGINE_SCHEMAS.includes(r.schema));
+  const ours = relations.every((r) => !scanned.has(r.oid) || r.kind === 'S' || ENGINE_SCHEMAS.includes(r.schema));
+  const catalogOnly = ours && queries.every(isReadable);
   return { queries, fields, paramTypes, relations, catalogOnly, cacheable: !dependsOnTime(queries, sql), generation };
+}
+
+const UTILITY = 6;
+
+/** Of utility statements only these can be left to the front; most name their tables where no range table shows them (COPY, TRUNCATE, …). */
+function isReadable(tree: TreeNode): boolean {
+  if (tree.commandType !== UTILITY) return true;
+  return isNode(tree.utilityStmt) && (tree.utilityStmt.node === 'VARIABLESHOWSTMT' || tree.utilityStmt.node === 'EXPLAINSTMT');
 }
 
 const TIME_WORDS = /now|today|tomorrow|yesterday/i;

@@ -2,13 +2,15 @@
  * The front's PGlite over time: who may use it now, what it has been fed, and how it is made again after its thread was ended.
  * PGlite is a cache: it opens from the template, then everything in `journal` is run again.
  */
-import type { Logger } from '../../core/log.js';
+
 import { internalError, SqlError } from '../../core/errors.js';
+import type { Logger } from '../../core/log.js';
 import { Mutex } from './lock.js';
 import { type BackendMessage, bindAndExecute, copyInput, firstError, parse, query, SYNC } from './messages.js';
 import { type ExecOptions, PgliteWorker, WorkerLost } from './pglite-worker.js';
 import { OWN_SETTINGS, PgliteSession, rowsOf } from './session.js';
 import { csvRows, literal, qualified } from './sql.js';
+import { readColumns, type TableColumn } from './tables.js';
 import type { FrontSettings } from './types.js';
 
 /** A transaction of DDL: statements as they were run. */
@@ -33,6 +35,16 @@ export interface Scope {
   exec(bytes: Buffer, options?: { maxOutput?: number }): Promise<BackendMessage[]>;
   /** Rows of a query, outside of begin and end. */
   rows(sql: string, params?: readonly (string | null)[]): Promise<(string | null)[][]>;
+  /** Columns of a table by attnum. */
+  columns(schema: string, name: string): Promise<TableColumn[]>;
+}
+
+/** Rows of one of our catalog relations, as last given. */
+export interface Refreshed {
+  relation: { schema: string; name: string };
+  rows: (string | null)[][];
+  /** Rises with each refresh of any relation. */
+  version: number;
 }
 
 export interface ConnectionOptions {
@@ -41,6 +53,7 @@ export interface ConnectionOptions {
   logger: Logger;
   callMs: number;
   ddlMs: number;
+  lockMs: number;
   /** The front was made again: OIDs may differ, and rows of catalog relations and sequences are those of the last calls. */
   onRebuilt?: (() => void) | undefined;
 }
@@ -52,7 +65,10 @@ export class FrontConnection {
   private opened = false;
   private closed = false;
   private readonly journal: JournalEntry[] = [];
-  private readonly refreshed = new Map<string, { relation: { schema: string; name: string }; rows: (string | null)[][] }>();
+  private readonly refreshed = new Map<string, Refreshed>();
+  private refreshes = 0;
+  private readonly columnCache = new Map<string, TableColumn[]>();
+  private columnGeneration = 0;
   private readonly sequences = new Map<string, SequenceState>();
 
   constructor(private readonly options: ConnectionOptions) {}
@@ -80,7 +96,10 @@ export class FrontConnection {
     if (again) {
       await this.restore(this.session);
       this.generation += 1;
-      this.options.logger.warn({ ms: Math.round(performance.now() - started), entries: this.journal.length }, 'front was made again');
+      this.options.logger.warn(
+        { ms: Math.round(performance.now() - started), entries: this.journal.length },
+        'front was made again',
+      );
       this.options.onRebuilt?.();
     }
     return this.session;
@@ -88,29 +107,46 @@ export class FrontConnection {
 
   /** Runs work with the lock, the session open and settings in place. */
   async use<T>(settings: FrontSettings, analysing: boolean, work: (session: PgliteSession) => Promise<T>): Promise<T> {
-    return await this.lock.run(() =>
-      this.translate(async () => {
-        const session = await this.ready();
-        await session.settle(settings, analysing, this.callOptions);
-        return await work(session);
-      }),
+    return await this.lock.run(
+      () =>
+        this.translate(async () => {
+          const session = await this.ready();
+          await session.settle(settings, analysing, this.callOptions);
+          return await work(session);
+        }),
+      this.patience,
     );
+  }
+
+  /** A transaction of DDL holds the front until it ends; nobody waits for an idle one for ever. */
+  get patience(): { ms: number; error: () => Error } {
+    const hint = 'Another transaction has changed definitions and is still open: try again when it has ended.';
+    return {
+      ms: this.options.lockMs,
+      error: () => new SqlError('55P03', 'the SQL front is held by a transaction with DDL', { hint }),
+    };
   }
 
   /** A scope in a transaction of its own. */
   async scope<T>(settings: FrontSettings, work: (scope: Scope) => Promise<T>): Promise<T> {
-    return await this.use(settings, false, (session) =>
-      work({
+    return await this.use(settings, false, (session) => {
+      const rows: Scope['rows'] = (sql, params) => queryRows(session, sql, params ?? [], this.callOptions);
+      return work({
         settings,
         begin: 'BEGIN',
         end: 'ROLLBACK',
         exec: (bytes, options) => session.exec(bytes, { ...this.callOptions, ...options }),
-        rows: (sql, params) => queryRows(session, sql, params ?? [], this.callOptions),
-      }),
-    );
+        rows,
+        columns: (schema, name) => this.columns(rows, schema, name),
+      });
+    });
   }
 
-  async rows(sql: string, params: readonly (string | null)[] = [], settings: FrontSettings = OWN_SETTINGS): Promise<(string | null)[][]> {
+  async rows(
+    sql: string,
+    params: readonly (string | null)[] = [],
+    settings: FrontSettings = OWN_SETTINGS,
+  ): Promise<(string | null)[][]> {
     return await this.use(settings, false, (session) => queryRows(session, sql, params, this.callOptions));
   }
 
@@ -136,7 +172,13 @@ export class FrontConnection {
 
   async refresh(relation: { schema: string; name: string }, rows: (string | null)[][]): Promise<void> {
     await this.use(OWN_SETTINGS, false, (session) => fill(session, relation, rows, this.callOptions));
-    this.refreshed.set(qualified(relation.schema, relation.name), { relation, rows });
+    this.refreshes += 1;
+    this.refreshed.set(qualified(relation.schema, relation.name), { relation, rows, version: this.refreshes });
+  }
+
+  /** What was refreshed after `version`, oldest first. */
+  refreshedAfter(version: number): Refreshed[] {
+    return [...this.refreshed.values()].filter((r) => r.version > version).sort((a, b) => a.version - b.version);
   }
 
   /** Positions that were seen or set: a rebuilt front does not fall behind them. */
@@ -145,16 +187,26 @@ export class FrontConnection {
   }
 
   /** Tar of the data directory as committed. */
-  async dump(): Promise<{ tar: Uint8Array; generation: number }> {
+  async dump(): Promise<{ tar: Uint8Array; generation: number; refreshes: number }> {
     return await this.use(OWN_SETTINGS, false, async (session) => {
       failOnError(await session.exec(query('CHECKPOINT'), this.callOptions));
-      return { tar: await session.worker.dump(this.options.ddlMs), generation: this.generation };
+      const { generation, refreshes } = this;
+      return { tar: await session.worker.dump(this.options.ddlMs), generation, refreshes };
     });
   }
 
   async close(): Promise<void> {
     this.closed = true;
     await this.session?.worker.terminate(new SqlError('57P01', 'the front is closed'));
+  }
+
+  private async columns(rows: Scope['rows'], schema: string, name: string): Promise<TableColumn[]> {
+    if (this.columnGeneration !== this.generation) this.columnCache.clear();
+    this.columnGeneration = this.generation;
+    const key = qualified(schema, name);
+    const columns = this.columnCache.get(key) ?? (await readColumns(rows, schema, name));
+    this.columnCache.set(key, columns);
+    return columns;
   }
 
   private async restore(session: PgliteSession): Promise<void> {
@@ -171,10 +223,15 @@ export class FrontConnection {
       await fill(session, relation, rows, this.callOptions).catch((error: Error) => {
         // Rows can name tables by OIDs that are gone; the owner refreshes them when he is told of the rebuild.
         if (error instanceof WorkerLost) throw error;
-        this.options.logger.warn({ relation, error: error.message }, 'rows of a catalog relation do not fit the front made again');
+        this.options.logger.warn(
+          { relation, error: error.message },
+          'rows of a catalog relation do not fit the front made again',
+        );
       });
     }
-    const existing = new Set((await queryRows(session, SEQUENCES, [], this.callOptions)).map((row) => qualified(row[0] ?? '', row[1] ?? '')));
+    const existing = new Set(
+      (await queryRows(session, SEQUENCES, [], this.callOptions)).map((row) => qualified(row[0] ?? '', row[1] ?? '')),
+    );
     for (const [name, state] of this.sequences) {
       if (!existing.has(name)) continue;
       const sql = `SELECT pg_catalog.setval(${literal(name)}, ${literal(state.lastValue)}::bigint, ${state.isCalled})`;
@@ -183,9 +240,15 @@ export class FrontConnection {
   }
 }
 
-/** schema, name, last value (or start), whether it was called. */
-export const SEQUENCES = `SELECT schemaname, sequencename, coalesce(last_value, start_value)::text, last_value IS NOT NULL
-  FROM pg_catalog.pg_sequences ORDER BY 1, 2`;
+/**
+ * Schema, name, last value (or start), whether it was called; as superuser. Names by subqueries, because a join would read pg_class from end to end
+ * (3 ms); the view pg_sequences does so too.
+ */
+export const SEQUENCES = `SELECT
+    (SELECT nspname FROM pg_catalog.pg_namespace n WHERE n.oid = (SELECT relnamespace FROM pg_catalog.pg_class c WHERE c.oid = s.seqrelid)),
+    (SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = s.seqrelid), coalesce(s.last, s.seqstart)::text, s.last IS NOT NULL
+  FROM (SELECT seqrelid, seqstart, pg_catalog.pg_sequence_last_value(seqrelid) AS last FROM pg_catalog.pg_sequence OFFSET 0) s
+  ORDER BY 1, 2`;
 
 export function sequenceStates(rows: readonly (string | null)[][]): SequenceState[] {
   return rows.map((row) => ({ schema: row[0] ?? '', name: row[1] ?? '', lastValue: row[2] ?? '1', isCalled: row[3] === 't' }));
@@ -221,7 +284,13 @@ async function runEntry(session: PgliteSession, entry: JournalEntry, options: Ex
   }
 }
 
-async function fill(session: PgliteSession, relation: { schema: string; name: string }, rows: (string | null)[][], options: ExecOptions): Promise<void> {
+/** Replaces the rows of a relation, at once. */
+export async function fill(
+  session: PgliteSession,
+  relation: { schema: string; name: string },
+  rows: (string | null)[][],
+  options: ExecOptions,
+): Promise<void> {
   const name = qualified(relation.schema, relation.name);
   const load = rows.length === 0 ? [] : [query(`COPY ${name} FROM STDIN (FORMAT csv)`), copyInput([csvRows(rows)])];
   const bytes = Buffer.concat([query(`BEGIN; TRUNCATE ${name}`), ...load]);

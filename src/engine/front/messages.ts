@@ -11,7 +11,10 @@ function message(type: string, body: Buffer): Buffer {
   return out;
 }
 
-const cstring = (text: string): Buffer => Buffer.from(`${text}\0`, 'utf8');
+function cstring(text: string): Buffer {
+  if (text.includes('\0')) throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8": 0x00');
+  return Buffer.from(`${text}\0`, 'utf8');
+}
 
 function int16(value: number): Buffer {
   const out = Buffer.allocUnsafe(2);
@@ -74,21 +77,30 @@ export function splitMessages(bytes: Buffer): BackendMessage[] {
     if (at + 5 > bytes.length) throw internalError('the front sent half a message');
     const end = at + 1 + bytes.readInt32BE(at + 1);
     if (end > bytes.length || end < at + 5) throw internalError('the front sent half a message');
-    messages.push({ type: String.fromCharCode(bytes[at] as number), body: bytes.subarray(at + 5, end), whole: bytes.subarray(at, end) });
+    messages.push({
+      type: String.fromCharCode(bytes[at] as number),
+      body: bytes.subarray(at + 5, end),
+      whole: bytes.subarray(at, end),
+    });
     at = end;
   }
   return messages;
 }
 
-/** Fields of ErrorResponse and NoticeResponse by their codes. */
+/** Fields of ErrorResponse and NoticeResponse by their codes, as text. */
 export function noticeFields(body: Buffer): Record<string, string> {
-  const fields: Record<string, string> = {};
+  return Object.fromEntries(Object.entries(rawFields(body)).map(([code, value]) => [code, value.toString('utf8')]));
+}
+
+/** The same, as bytes. */
+export function rawFields(body: Buffer): Record<string, Buffer> {
+  const fields: Record<string, Buffer> = {};
   let at = 0;
   while (at < body.length && body[at] !== 0) {
     const code = String.fromCharCode(body[at] as number);
     const end = body.indexOf(0, at + 1);
     if (end < 0) throw internalError('the front sent a damaged error message');
-    fields[code] = body.toString('utf8', at + 1, end);
+    fields[code] = body.subarray(at + 1, end);
     at = end + 1;
   }
   return fields;

@@ -1,7 +1,7 @@
 /** What a query tree refers to: relations by OID, and functions that could read tables behind the planner's back. */
 import { notSupported } from '../../core/errors.js';
-import { visitNodes } from './tree-reader.js';
 import type { TreeNode } from './tree.js';
+import { visitNodes } from './tree-reader.js';
 import type { RelationInfo } from './types.js';
 
 /** Runs a query and gives its rows as text. */
@@ -84,7 +84,11 @@ async function readRelations(oids: readonly number[], rows: QueryRows): Promise<
 
 /** Functions of PostgreSQL's own that run a query given as text or by the name of a table. */
 const BUILT_IN_READERS = [
-  ...['query', 'table', 'schema', 'database', 'cursor'].flatMap((of) => [`${of}_to_xml`, `${of}_to_xmlschema`, `${of}_to_xml_and_xmlschema`]),
+  ...['query', 'table', 'schema', 'database', 'cursor'].flatMap((of) => [
+    `${of}_to_xml`,
+    `${of}_to_xmlschema`,
+    `${of}_to_xml_and_xmlschema`,
+  ]),
   'ts_stat',
 ];
 

@@ -9,8 +9,12 @@ export const SUPERUSER = 'postgres';
 /** The front's own: superuser, every setting at its default. */
 export const OWN_SETTINGS: FrontSettings = { role: SUPERUSER, gucs: {} };
 
-/** While statements are analysed: their rewritten trees come as notices of level LOG. */
-const ANALYSIS: Record<string, string> = { debug_print_rewritten: 'on', client_min_messages: 'log' };
+/** While statements are analysed: their rewritten trees come as notices of level LOG. The pretty form breaks lines inside of numbers. */
+export const ANALYSIS: Readonly<Record<string, string>> = {
+  debug_print_rewritten: 'on',
+  debug_pretty_print: 'off',
+  client_min_messages: 'log',
+};
 
 interface Applied {
   role: string;
@@ -79,7 +83,8 @@ function settingStatements(from: Applied | null, to: Applied): string[] {
     if (name !== 'role' && !(name in to.gucs)) changes.push(`RESET ${settingName(name)}`);
   }
   for (const [name, value] of Object.entries(to.gucs)) {
-    if (name !== 'role' && before[name] !== value) changes.push(`SELECT pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`);
+    if (name !== 'role' && before[name] !== value)
+      changes.push(`SELECT pg_catalog.set_config(${literal(name)}, ${literal(value)}, false)`);
   }
   const sameRole = from !== null && from.role === to.role && from.gucs.role === to.gucs.role;
   if (changes.length === 0 && sameRole) return [];

@@ -17,6 +17,8 @@ export function literal(text: string): string {
 
 /** Rows as `COPY … (FORMAT csv)` reads them: NULL is empty, the empty string `""`. */
 export function csvRows(rows: readonly (readonly (string | null)[])[]): Buffer {
-  const lines = rows.map((row) => `${row.map((value) => (value === null ? '' : `"${value.replaceAll('"', '""')}"`)).join(',')}\n`);
+  const lines = rows.map(
+    (row) => `${row.map((value) => (value === null ? '' : `"${value.replaceAll('"', '""')}"`)).join(',')}\n`,
+  );
   return Buffer.from(lines.join(''), 'utf8');
 }

@@ -1,13 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import { isNode, readTree, visitNodes } from './tree-reader.js';
 import type { TreeNode } from './tree.js';
+import { isNode, readTree, visitNodes } from './tree-reader.js';
 
 const one = (text: string): TreeNode => readTree(`(${text})`)[0] as TreeNode;
 
 describe('readTree', () => {
   it('reads fields, numbers, booleans and NULL', () => {
     const node = one('{QUERY :commandType 1 :canSetTag true :utilityStmt <> :x false :negative -1 :real 1.5e-3 :boolop and}');
-    expect(node).toEqual({ node: 'QUERY', commandType: 1, canSetTag: true, utilityStmt: null, x: false, negative: -1, real: 0.0015, boolop: 'and' });
+    expect(node).toEqual({
+      node: 'QUERY',
+      commandType: 1,
+      canSetTag: true,
+      utilityStmt: null,
+      x: false,
+      negative: -1,
+      real: 0.0015,
+      boolop: 'and',
+    });
   });
 
   it('joins lines wrapped between tokens', () => {
@@ -15,7 +24,9 @@ describe('readTree', () => {
   });
 
   it('reads nested nodes and every kind of list', () => {
-    const node = one('{A :args ({B :n 1} {B :n 2}) :ints (i 1 -2) :oids (o 16384\n23) :set (b 8 9) :empty (b) :none () :names ("a" "we\\ ird" "q\\"uote")}');
+    const node = one(
+      '{A :args ({B :n 1} {B :n 2}) :ints (i 1 -2) :oids (o 16384\n23) :set (b 8 9) :empty (b) :none () :names ("a" "we\\ ird" "q"uote" "")}',
+    );
     expect(node.args).toEqual([
       { node: 'B', n: 1 },
       { node: 'B', n: 2 },
@@ -25,7 +36,7 @@ describe('readTree', () => {
     expect(node.set).toEqual([8, 9]);
     expect(node.empty).toEqual([]);
     expect(node.none).toEqual([]);
-    expect(node.names).toEqual(['a', 'we ird', 'q"uote']);
+    expect(node.names).toEqual(['a', 'we ird', 'q"uote', '']);
   });
 
   it('reads datums with signed bytes', () => {

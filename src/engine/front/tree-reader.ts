@@ -1,9 +1,9 @@
 /**
  * Reads what PostgreSQL prints under `debug_print_rewritten` (nodeToString: src/backend/nodes/outfuncs.c, read.c) into nodes.
  *
- * The text is wrapped at 78 bytes, also inside a token that is longer: names can be damaged, everything else cannot. So names in the
- * result are good for nothing but being compared with each other (`ctename`). The reader keeps its own stack: trees can be deeper
- * than JavaScript's.
+ * The text was wrapped inside long tokens too (unwrap.ts): a name can be damaged, everything else cannot. So names in the result are good
+ * for nothing but being compared with each other (`ctename`), blanks counting as equal. The reader keeps its own stack: trees can be
+ * deeper than JavaScript's.
  */
 import { internalError } from '../../core/errors.js';
 import type { Datum, TreeNode, TreeValue } from './tree.js';
@@ -18,10 +18,12 @@ interface Token {
   literal: boolean;
 }
 
-type Open = { kind: 'node'; node: TreeNode; field: string | null } | { kind: 'list'; items: TreeValue[]; mark: '' | 'i' | 'o' | 'b' | 'x' };
+type Open =
+  | { kind: 'node'; node: TreeNode; field: string | null }
+  | { kind: 'list'; items: TreeValue[]; mark: '' | 'i' | 'o' | 'b' | 'x' };
 
 /**
- * @param text `detail` of the notice `rewritten parse tree:`: one list of queries.
+ * @param text `detail` of the notice `rewritten parse tree:`, unwrapped: one list of queries.
  * @returns its items, one QUERY for each statement that the rewriter made.
  */
 export function readTree(text: string): TreeNode[] {
@@ -74,16 +76,19 @@ class Reader {
 
   private step(): void {
     const char = this.text[this.at];
-    if (char === '{') return this.openNode();
-    if (char === '(') return this.openList();
-    if (char === '}' || char === ')') return this.close(char);
     const top = this.open.at(-1);
-    if (char === ':' && top?.kind === 'node') {
+    if (char === '{') {
+      this.openNode();
+    } else if (char === '(') {
+      this.openList();
+    } else if (char === '}' || char === ')') {
+      this.close(char);
+    } else if (char === ':' && top?.kind === 'node') {
       this.at += 1;
       top.field = this.token().text;
-      return;
+    } else {
+      this.plain(top);
     }
-    this.plain(top);
   }
 
   private openNode(): void {
@@ -97,7 +102,8 @@ class Reader {
     this.skipSpace();
     const mark = this.text[this.at];
     const next = this.text[this.at + 1];
-    const isMark = (mark === 'i' || mark === 'o' || mark === 'b' || mark === 'x') && (next === ' ' || next === '\n' || next === ')');
+    const isMark =
+      (mark === 'i' || mark === 'o' || mark === 'b' || mark === 'x') && (next === ' ' || next === '\n' || next === ')');
     if (isMark) this.at += 1;
     this.open.push({ kind: 'list', items: [], mark: isMark ? mark : '' });
   }
@@ -105,7 +111,8 @@ class Reader {
   private close(char: string): void {
     this.at += 1;
     const top = this.open.pop();
-    if (top === undefined || (top.kind === 'node') !== (char === '}')) throw internalError(`unexpected ${char} in the query tree`);
+    if (top === undefined || (top.kind === 'node') !== (char === '}'))
+      throw internalError(`unexpected ${char} in the query tree`);
     if (top.kind === 'node') this.put(top.node);
     else this.put(top.items);
   }
@@ -113,7 +120,10 @@ class Reader {
   private plain(top: Open | undefined): void {
     const token = this.token();
     // A datum is `length [ b b … ]`; the length is that of the value, or of its word where the type is passed by value.
-    if (!token.literal && top?.kind === 'node' && NUMBER.test(token.text) && this.peek() === '[') return this.put({ datum: this.datum() });
+    if (!token.literal && top?.kind === 'node' && NUMBER.test(token.text) && this.peek() === '[') {
+      this.put({ datum: this.datum() });
+      return;
+    }
     const isName = top?.kind === 'node' && top.field !== null && NAME_FIELDS.has(top.field);
     this.put(convert(token, isName));
   }
@@ -158,8 +168,8 @@ class Reader {
     return this.text[this.at];
   }
 
+  /** Up to the next white space or bracket that is not escaped, as pg_strtok; a string of a list has quotes around it, and may have some within. */
   private token(): Token {
-    if (this.text[this.at] === '"') return this.quoted();
     const start = this.at;
     let escaped = false;
     while (this.at < this.text.length) {
@@ -175,24 +185,13 @@ class Reader {
     }
     if (this.at === start) throw internalError(`unexpected text in the query tree at ${start}`);
     const raw = this.text.slice(start, this.at);
-    return escaped ? { text: unescape(raw), literal: true } : { text: raw, literal: false };
-  }
-
-  private quoted(): Token {
-    const start = this.at + 1;
-    this.at = start;
-    while (this.at < this.text.length && this.text.charCodeAt(this.at) !== QUOTE) {
-      this.at += this.text.charCodeAt(this.at) === BACKSLASH ? 2 : 1;
-    }
-    if (this.at >= this.text.length) throw internalError('a string of the query tree has no end');
-    const raw = this.text.slice(start, this.at);
-    this.at += 1;
-    return { text: unescape(raw), literal: true };
+    if (raw.length > 1 && raw.startsWith('"') && raw.endsWith('"'))
+      return { text: withoutBackslashes(raw.slice(1, -1)), literal: true };
+    return escaped ? { text: withoutBackslashes(raw), literal: true } : { text: raw, literal: false };
   }
 }
 
 const BACKSLASH = 0x5c;
-const QUOTE = 0x22;
 
 function isSpace(code: number): boolean {
   return code === 0x20 || (code >= 0x09 && code <= 0x0d);
@@ -202,13 +201,13 @@ function isBracket(code: number): boolean {
   return code === 0x28 || code === 0x29 || code === 0x7b || code === 0x7d;
 }
 
-function unescape(raw: string): string {
+function withoutBackslashes(raw: string): string {
   return raw.includes('\\') ? raw.replace(/\\([\s\S])/g, '$1') : raw;
 }
 
 function convert(token: Token, isName: boolean): TreeValue {
   const { text, literal } = token;
-  if (literal) return text;
+  if (literal) return isName ? text.replace(/\s/g, ' ') : text;
   if (text === '<>') return null;
   if (isName) return text;
   if (text === 'true') return true;

@@ -34,6 +34,14 @@ export interface Analyzed {
   /** null: the statement returns no rows. */
   fields: Field[] | null;
   paramTypes: number[];
+  /** Functions in the queries that are not PostgreSQL's own (OID from 16384): how the planner finds Damson's own functions, and which ones it may not run. */
+  functions?: {
+    oid: number;
+    schema: string;
+    name: string;
+    argNames: string[] /** pg_proc.provolatile */;
+    volatility: 'i' | 's' | 'v';
+  }[];
   /** Every relation in the range tables of all queries, sublinks and views included. */
   relations: RelationInfo[];
   /** Only pg_catalog, information_schema and our own catalog relations (or none at all): runs in the front as it was sent. */
@@ -81,7 +89,14 @@ export interface FrontTable {
     referencedOid: number;
     referencedAttnums: number[];
   }[];
-  indexes: { name: string; unique: boolean; primary: boolean; attnums: number[]; /** expression or predicate */ complex: boolean; method: string }[];
+  indexes: {
+    name: string;
+    unique: boolean;
+    primary: boolean;
+    attnums: number[] /** expression or predicate */;
+    complex: boolean;
+    method: string;
+  }[];
   triggers: number;
 }
 
@@ -102,9 +117,21 @@ export interface Front {
   beginDdl(settings: FrontSettings): Promise<FrontDdl>;
   /** Rows of INSERT/COPY computed as PostgreSQL would (defaults, generated columns, coercions, NOT NULL and CHECK), as canonical CSV of all stored columns
    *  in attnum order (CopyPart's form), then rolled back. Sequences advance. */
-  computeInsert(sql: string, params: (string | null)[], paramTypes: number[], table: { schema: string; name: string; columns: number[] }, settings: FrontSettings): Promise<{ csv: Buffer; rows: number }>;
+  computeInsert(
+    sql: string,
+    params: (string | null)[],
+    paramTypes: number[],
+    table: { schema: string; name: string; columns: number[] },
+    settings: FrontSettings,
+  ): Promise<{ csv: Buffer; rows: number }>;
   /** The same for a block of COPY input. `copySql` is `COPY t(cols) FROM STDIN (…)`; `firstLine` shifts line numbers in errors. */
-  computeCopy(copySql: string, input: Buffer, firstLine: number, table: { schema: string; name: string; columns: number[] }, settings: FrontSettings): Promise<{ csv: Buffer; rows: number }>;
+  computeCopy(
+    copySql: string,
+    input: Buffer,
+    firstLine: number,
+    table: { schema: string; name: string; columns: number[] },
+    settings: FrontSettings,
+  ): Promise<{ csv: Buffer; rows: number }>;
   /** Replaces the rows of our own catalog relations (`pg_dist_shard`, `gp_segment_configuration`, …): text values in column order. */
   refresh(relation: { schema: string; name: string }, rows: (string | null)[][]): Promise<void>;
   /** Replays one journal entry at start. */
@@ -132,9 +159,25 @@ export interface FallbackRequest {
 export interface FrontDdl {
   exec(sql: string): Promise<{ tag: string; notices: string[] }>;
   analyze(sql: string, paramTypes: number[]): Promise<Analyzed>;
+  /** In the transaction: what the statement does stays, an error aborts it until rollbackTo or rollback. */
   passThrough(messages: Buffer): Promise<Buffer>;
   tables(oids?: number[]): Promise<FrontTable[]>;
   rows(sql: string, params?: (string | null)[]): Promise<(string | null)[][]>;
+  /** As Front's: while a transaction of DDL is open its own session must call these, because Front's would wait for it. They see what it
+   *  has made or changed. */
+  fallback(request: FallbackRequest): Promise<Buffer>;
+  computeInsert(
+    sql: string,
+    params: (string | null)[],
+    paramTypes: number[],
+    table: { schema: string; name: string; columns: number[] },
+  ): Promise<{ csv: Buffer; rows: number }>;
+  computeCopy(
+    copySql: string,
+    input: Buffer,
+    firstLine: number,
+    table: { schema: string; name: string; columns: number[] },
+  ): Promise<{ csv: Buffer; rows: number }>;
   savepoint(name: string): Promise<void>;
   rollbackTo(name: string): Promise<void>;
   commit(): Promise<void>;

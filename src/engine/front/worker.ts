@@ -12,11 +12,17 @@ export interface WorkerInput {
 }
 
 export type WorkerRequest =
-  | { id: number; op: 'exec'; bytes: Uint8Array; /** More output than this is counted and dropped. */ maxOutput: number }
+  | { id: number; op: 'exec'; bytes: Uint8Array /** More output than this is counted and dropped. */; maxOutput: number }
   | { id: number; op: 'dump' };
 
 export type WorkerReply =
-  | { id: number; ok: true; bytes: Uint8Array; /** Length of all output; above bytes.length where it was dropped. */ total: number; memory: number }
+  | {
+      id: number;
+      ok: true;
+      bytes: Uint8Array /** Length of all output; above bytes.length where it was dropped. */;
+      total: number;
+      memory: number;
+    }
   | { id: number; ok: false; message: string };
 
 /**
@@ -45,7 +51,11 @@ const START_PARAMS = [
 async function open(input: WorkerInput): Promise<PGlite> {
   const zipped = input.dataDirectory[0] === 0x1f && input.dataDirectory[1] === 0x8b;
   const tar = zipped ? gunzipSync(input.dataDirectory) : input.dataDirectory;
-  return await PGlite.create({ dataDir: 'memory://', loadDataDir: new Blob([tar as Uint8Array<ArrayBuffer>]), startParams: START_PARAMS });
+  return await PGlite.create({
+    dataDir: 'memory://',
+    loadDataDir: new Blob([tar as Uint8Array<ArrayBuffer>]),
+    startParams: START_PARAMS,
+  });
 }
 
 async function exec(pg: PGlite, bytes: Uint8Array, maxOutput: number): Promise<{ bytes: Uint8Array; total: number }> {
@@ -82,7 +92,9 @@ function main(): void {
   );
   port.on('message', (request: WorkerRequest) => {
     tail = tail.then(async (pg) => {
-      const reply = await answer(pg, request).catch((error: unknown): WorkerReply => ({ id: request.id, ok: false, message: String(error) }));
+      const reply = await answer(pg, request).catch(
+        (error: unknown): WorkerReply => ({ id: request.id, ok: false, message: String(error) }),
+      );
       port.postMessage(reply, reply.ok && ownsBuffer(reply.bytes) ? [reply.bytes.buffer as ArrayBuffer] : []);
       return pg;
     });

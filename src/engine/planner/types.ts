@@ -10,6 +10,14 @@ export interface PlannerCatalog {
   placement(setKey: string): SetPlacement;
   /** Estimated rows, for choosing sides; 0 when unknown. */
   rows(tableId: number): number;
+  /** By our own id; for EXPLAIN. */
+  table?(tableId: number): TableDef | undefined;
+  /** A function of ours that the coordinator runs (`create_distributed_table`, …); undefined for every other function. */
+  functionName?(oid: number): { schema: string; name: string; argNames: string[] } | undefined;
+  /** `pg_proc.provolatile` of a function that is not PostgreSQL's own; absent or undefined: taken as volatile. */
+  functionVolatility?(oid: number): 'i' | 's' | 'v' | undefined;
+  /** Must each new row of the table pass the front (CHECK constraints, generated columns)? Absent: `needsFront` says it. */
+  rowChecks?(tableId: number): boolean;
 }
 
 /** A value known at execution: a constant's PostgreSQL text, or a parameter of the client's statement. */

@@ -43,7 +43,7 @@ export type Kind =
   | { kind: 'dropIndex'; names: RelationName[] }
   | { kind: 'alterTable'; relation: RelationName; forms: string[]; distribution: DistributionClause | null; accessMethod: string | null; ifExists: boolean }
   /** Only the front's catalogs change; what our catalog keeps of names and owners is read back after it. */
-  | { kind: 'frontDdl'; /** names or owners of tables, or columns, may change */ touchesTables: boolean }
+  | { kind: 'frontDdl'; /** names or owners of tables, or columns, may change */ touchesTables: boolean; /** the one relation that it names, where that is all */ relation: RelationName | null }
   | { kind: 'analyze'; tag: string };
 
 /** What the session does with a statement. Throws 0A000 with a hint for what Damson does not do. Pure. */
@@ -110,16 +110,15 @@ function ddlOf(statement: RawStatement, own: DistributionClause | null): Kind {
     case 'AlterTableStmt':
       return alterOf(node, own);
     case 'RenameStmt':
-      return { kind: 'frontDdl', touchesTables: true };
     case 'AlterObjectSchemaStmt':
     case 'AlterOwnerStmt':
     case 'ReassignOwnedStmt':
-      return { kind: 'frontDdl', touchesTables: true };
+      return { kind: 'frontDdl', touchesTables: true, relation: node.relation === undefined ? null : nameOf(node.relation as RawNode) };
     case 'VacuumStmt':
       if (node.is_vacuumcmd === true) throw notSupported('VACUUM is not needed', 'The stores of Damson reclaim space themselves.');
       return { kind: 'analyze', tag: 'ANALYZE' };
     default:
-      if (FRONT_DDL.has(tag)) return { kind: 'frontDdl', touchesTables: false };
+      if (FRONT_DDL.has(tag)) return { kind: 'frontDdl', touchesTables: false, relation: null };
       throw unsupported(tag);
   }
 }
@@ -379,15 +378,15 @@ function dropOf(node: RawNode): Kind {
     case 'OBJECT_EXTENSION':
     case 'OBJECT_SEQUENCE':
       // CASCADE may take tables or columns with it.
-      return { kind: 'frontDdl', touchesTables: true };
+      return { kind: 'frontDdl', touchesTables: true, relation: null };
     default:
-      return { kind: 'frontDdl', touchesTables: false };
+      return { kind: 'frontDdl', touchesTables: false, relation: null };
   }
 }
 
 function alterOf(node: RawNode, own: DistributionClause | null): Kind {
   const forms = listOf(node.cmds).map((item) => String((item.AlterTableCmd as RawNode).subtype));
-  if (node.objtype === 'OBJECT_VIEW' || node.objtype === 'OBJECT_SEQUENCE' || node.objtype === 'OBJECT_TYPE') return { kind: 'frontDdl', touchesTables: false };
+  if (node.objtype === 'OBJECT_VIEW' || node.objtype === 'OBJECT_SEQUENCE' || node.objtype === 'OBJECT_TYPE') return { kind: 'frontDdl', touchesTables: false, relation: null };
   const access = listOf(node.cmds).find((item) => (item.AlterTableCmd as RawNode).subtype === 'AT_SetAccessMethod');
   return {
     kind: 'alterTable',

@@ -9,6 +9,8 @@ export interface Planned {
   plan: Plan;
   /** The plan of a read that PostgreSQL finishes. */
   fallback(): ReadPlan;
+  /** Tables of ours that it reads or writes. */
+  tableIds: number[];
   /** Versions that it was made from. */
   generation: number;
   catalogVersion: number;
@@ -46,16 +48,16 @@ export class PlanCache {
 
   /**
    * Analyses, checks privileges, plans.
-   * @param ddl the front as held by the session's own transaction: nothing that it says is kept.
+   * @param own what the session's transaction has changed: the front where it holds it, and a catalog of its own; no plan of it is kept.
    */
-  async make(sql: string, paramTypes: number[], settings: FrontSettings, view: CatalogView, ddl: FrontDdl | null): Promise<Planned> {
-    if (ddl !== null) return planOf(await ddl.analyze(sql, paramTypes), view);
-    const known = this.peek(sql, paramTypes, settings, view);
+  async make(sql: string, paramTypes: number[], settings: FrontSettings, view: CatalogView, own: { ddl: FrontDdl | null; changed: boolean }): Promise<Planned> {
+    if (own.ddl !== null) return planOf(await own.ddl.analyze(sql, paramTypes), view);
+    const known = own.changed ? undefined : this.peek(sql, paramTypes, settings, view);
     if (known !== undefined) return known;
     const analyzed = await this.front.analyze(sql, paramTypes, settings);
     await this.front.checkPrivileges(sql, analyzed, settings);
     const planned = planOf(analyzed, view);
-    if (analyzed.cacheable && sql.length <= MAX_CACHED_LENGTH && analyzed.generation === this.front.generation) {
+    if (!own.changed && analyzed.cacheable && sql.length <= MAX_CACHED_LENGTH && analyzed.generation === this.front.generation) {
       this.store(keyOf(sql, paramTypes, settings), planned);
     }
     return planned;
@@ -75,6 +77,7 @@ function planOf(analyzed: Analyzed, view: CatalogView): Planned {
     analyzed,
     plan: planStatement(analyzed, view),
     fallback: () => planFallback(analyzed, view),
+    tableIds: analyzed.relations.map((relation) => view.tableByOid(relation.oid)?.tableId).filter((id) => id !== undefined),
     generation: analyzed.generation,
     catalogVersion: view.version,
   };

@@ -81,9 +81,15 @@ export class SessionSettings {
     return this.local[key] ?? this.session[key] ?? this.base[key] ?? DEFAULTS[key] ?? OWN_DEFAULTS[key];
   }
 
+  /** What the session, its client's startup or the cluster has set; undefined: the default stands. */
+  own(name: string): string | undefined {
+    const key = keyOf(name);
+    return this.local[key] ?? this.session[key] ?? this.base[key];
+  }
+
   /** What stands out from the front's own defaults, with the role: for each call of the front. The same object until something changes. */
   front(): FrontSettings {
-    this.cachedFront ??= { role: this.currentRole, gucs: { ...this.base, ...this.session, ...this.local } };
+    this.cachedFront ??= { role: this.currentRole, gucs: withoutOwn({ ...this.base, ...this.session, ...this.local }) };
     return this.cachedFront;
   }
 
@@ -163,6 +169,11 @@ export class SessionSettings {
 export function keyOf(name: string): string {
   const key = name.toLowerCase();
   return ALIASES[key] ?? key;
+}
+
+function withoutOwn(values: Values): Values {
+  for (const name of Object.keys(OWN_DEFAULTS)) delete values[name];
+  return values;
 }
 
 /** One of our own settings: the front does not know its default. */

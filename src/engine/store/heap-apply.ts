@@ -38,7 +38,9 @@ export function createHeapIndex(set: HeapSet, shard: ShardDef, index: IndexDef):
   const name = quoteIdent(sqliteIndexName(shard, index));
   const columns = parts.map((part) => (part.startsWith('CASE') ? `(${part})` : part)).join(', ');
   try {
-    set.writeConnection().exec(`CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${name} ON ${quoteIdent(shard.relation)} (${columns})`);
+    set
+      .writeConnection()
+      .exec(`CREATE ${index.unique ? 'UNIQUE ' : ''}INDEX ${name} ON ${quoteIdent(shard.relation)} (${columns})`);
   } catch (error) {
     throw uniqueErrorOf(error, shard, null) === error && (error as { code?: string }).code !== 'SQLITE_CONSTRAINT_UNIQUE'
       ? error

@@ -53,7 +53,10 @@ export class HeapChanges {
     const sink = new RowSink(newBatch);
     const columns = `SELECT ${allColumns(this.shard)} FROM ${quoteIdent(this.shard.relation)}`;
     const one = db.prepare(`${columns} WHERE _rid = ?`).raw(true).safeIntegers(true);
-    const range = db.prepare(`${columns} WHERE _rid >= ? AND _rid < ? ORDER BY _rid LIMIT ${BLOCK_ROWS}`).raw(true).safeIntegers(true);
+    const range = db
+      .prepare(`${columns} WHERE _rid >= ? AND _rid < ? ORDER BY _rid LIMIT ${BLOCK_ROWS}`)
+      .raw(true)
+      .safeIntegers(true);
     const deleted = [...this.touched].sort((a, b) => a - b);
     for (const rid of deleted) {
       const row = one.get(rid) as HeapValue[] | undefined;

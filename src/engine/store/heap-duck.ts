@@ -72,7 +72,7 @@ export function duckFromHeap(storage: Storage, sql: string): string {
 function decimalFromScaled(storage: Storage, sql: string): string {
   const scale = storage.scale ?? 0;
   if (scale === 0) return `CAST(${sql} AS ${storage.duckdb})`;
-  const unit = `CAST('${(`0.${'0'.repeat(scale - 1)}1`)}' AS DECIMAL(${scale + 1},${scale}))`;
+  const unit = `CAST('${`0.${'0'.repeat(scale - 1)}1`}' AS DECIMAL(${scale + 1},${scale}))`;
   return `CAST(CAST(${sql} AS DECIMAL(18,0)) * ${unit} AS ${storage.duckdb})`;
 }
 
@@ -91,7 +91,7 @@ function isQuoted(storage: Storage): boolean {
 
 /** SQLite expression for the heap CSV text of one column. */
 function sqliteCsv(storage: Storage, column: string): string {
-  if (storage.class === 'bytea') return `ifnull('"' || hex(${column}) || '"', '')`;
+  if (storage.class === 'bytea') return `iif(${column} IS NULL, '', '"' || hex(${column}) || '"')`;
   if (isQuoted(storage)) return `ifnull('"' || replace(${column}, '"', '""') || '"', '')`;
   if (storage.class !== 'float') return `ifnull(${column}, '')`;
   // printf drops the sign of -0, so atan2 looks at it; NaN is text.
@@ -129,7 +129,10 @@ export function csvOptions(columns: [name: string, type: string][], bytes: numbe
 /** `SELECT _rid, c1, …` in DuckDB's types from a file of heap CSV with these columns. */
 export function selectHeapCsv(path: string, columns: ColumnDef[], bytes: number): string {
   const storages = columns.map((column) => storageOf(column.typeOid, column.typmod));
-  const spec: [string, string][] = [['_rid', 'BIGINT'], ...columns.map((c, i): [string, string] => [columnName(c), heapCsvType(storages[i]!)])];
+  const spec: [string, string][] = [
+    ['_rid', 'BIGINT'],
+    ...columns.map((c, i): [string, string] => [columnName(c), heapCsvType(storages[i]!)]),
+  ];
   const list = ['_rid', ...columns.map((c, i) => `${duckFromHeap(storages[i]!, columnName(c))} AS ${columnName(c)}`)];
   return `SELECT ${list.join(', ')} FROM read_csv(${quoteText(path)}, ${csvOptions(spec, bytes)})`;
 }
@@ -138,7 +141,7 @@ const CHUNK_BYTES = 2 ** 22;
 const FIRST_CHUNK_ROWS = 64;
 const MAX_CHUNK_ROWS = 20_000;
 /** Rows are read by DuckDB in files of about this size, so that temporary space and line buffers stay bounded. */
-const FILE_BYTES = 2 ** 26;
+const FILE_BYTES = 2 ** 23;
 
 let fileCounter = 0;
 
@@ -172,17 +175,29 @@ export async function heapRowsToDuckTable(
   const definitions = columns.map((c) => `${columnName(c)} ${storageOf(c.typeOid, c.typmod).duckdb}`);
   await conn.run(`CREATE TEMP TABLE ${table} (${['_rid BIGINT', ...definitions].join(', ')})`);
   const chunks = heapCsvChunks(db, relation, columns, filter, params);
-  const path = temporaryFile(directory, 'csv');
+  const insert = async (path: string, part: CsvPart) => {
+    if (part.rows > 0) await conn.run(`INSERT INTO ${table} ${selectHeapCsv(path, columns, part.longest)}`);
+  };
+  // Two files by turns: DuckDB reads one while SQLite writes the other.
+  const paths = [temporaryFile(directory, 'csv'), temporaryFile(directory, 'csv')];
+  let inserting: Promise<void> = Promise.resolve();
   let rows = 0;
   try {
-    for (;;) {
+    for (let turn = 0; ; turn++) {
+      const path = paths[turn % 2]!;
       const part = await writeChunks(path, chunks);
-      if (part.rows > 0) await conn.run(`INSERT INTO ${table} ${selectHeapCsv(path, columns, Math.min(part.bytes, part.longest))}`);
+      await inserting;
+      inserting = insert(path, part);
+      // Awaited on the next turn; a failure meanwhile must not count as unhandled.
+      inserting.catch(() => {});
       rows += part.rows;
-      if (part.end) return rows;
+      if (!part.end) continue;
+      await inserting;
+      return rows;
     }
   } finally {
-    rmSync(path, { force: true });
+    await inserting.catch(() => {});
+    for (const path of paths) rmSync(path, { force: true });
   }
 }
 
@@ -191,8 +206,16 @@ interface CsvChunk {
   rows: number;
 }
 
-/** Writes chunks to a new file until they end or the file is long enough. `longest`: bytes of the longest chunk, which bounds every line. */
-async function writeChunks(path: string, chunks: Iterator<CsvChunk>): Promise<{ rows: number; bytes: number; longest: number; end: boolean }> {
+interface CsvPart {
+  rows: number;
+  bytes: number;
+  /** Bytes of the longest chunk, which bounds every line. */
+  longest: number;
+  end: boolean;
+}
+
+/** Writes chunks to a new file until they end or the file is long enough. */
+async function writeChunks(path: string, chunks: Iterator<CsvChunk>): Promise<CsvPart> {
   const fd = openSync(path, 'w', 0o600);
   const done = { rows: 0, bytes: 0, longest: 0, end: false };
   try {
@@ -216,7 +239,13 @@ async function writeChunks(path: string, chunks: Iterator<CsvChunk>): Promise<{ 
 }
 
 /** Heap CSV of a relation in rid order. A chunk grows to some MB; one that is too long for SQLite is tried again with fewer rows. */
-function* heapCsvChunks(db: Database.Database, relation: string, columns: ColumnDef[], filter: string | null, params: HeapValue[]): Generator<CsvChunk> {
+function* heapCsvChunks(
+  db: Database.Database,
+  relation: string,
+  columns: ColumnDef[],
+  filter: string | null,
+  params: HeapValue[],
+): Generator<CsvChunk> {
   const names = ['_rid', ...columns.map(columnName)];
   const line = ['_rid', ...columns.map((c) => sqliteCsv(storageOf(c.typeOid, c.typmod), columnName(c)))].join(" || ',' || ");
   const after = `?${params.length + 1}`;
@@ -224,7 +253,9 @@ function* heapCsvChunks(db: Database.Database, relation: string, columns: Column
   const inner =
     `SELECT ${names.join(', ')} FROM ${quoteIdent(relation)} WHERE _rid > ${after} ` +
     `${filter === null ? '' : `AND (${filter}) `}ORDER BY _rid LIMIT ${limit}`;
-  const statement = db.prepare(`SELECT group_concat(${line}, char(10)) || char(10), max(_rid), count(*) FROM (${inner})`).raw(true);
+  const statement = db
+    .prepare(`SELECT group_concat(${line}, char(10)) || char(10), max(_rid), count(*) FROM (${inner})`)
+    .raw(true);
   const values = numberedParams(params);
   let last: number | bigint = -(2n ** 63n);
   let count = FIRST_CHUNK_ROWS;

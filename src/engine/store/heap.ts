@@ -14,7 +14,7 @@ import type { SetKey } from '../../model/table.js';
 export type MoveSource = { content: number; lsn: Lsn };
 export type ConfigureHeap = (db: Database.Database) => void;
 
-const IDLE_READERS = 4;
+const IDLE_READERS = 2;
 const CACHED_STATEMENTS = 256;
 
 export interface HeapShardState {
@@ -52,7 +52,9 @@ export class HeapSet {
     db.exec(`
       CREATE TABLE IF NOT EXISTS _damson (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
       CREATE TABLE IF NOT EXISTS _damson_shard (shardId INTEGER PRIMARY KEY, nextRid INTEGER NOT NULL, rows INTEGER NOT NULL) STRICT;`);
-    const values = new Map((db.prepare('SELECT key, value FROM _damson').all() as { key: string; value: number }[]).map((r) => [r.key, r.value]));
+    const values = new Map(
+      (db.prepare('SELECT key, value FROM _damson').all() as { key: string; value: number }[]).map((r) => [r.key, r.value]),
+    );
     this.applied = Math.max(values.get('applied') ?? -1, floor);
     const content = values.get('srcContent');
     if (content !== undefined) this.src = { content, lsn: values.get('srcLsn') ?? 0 };
@@ -145,7 +147,10 @@ export class HeapSet {
   }
 
   private setValue(key: string, value: number): void {
-    this.prepare('INSERT INTO _damson (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(key, BigInt(value));
+    this.prepare('INSERT INTO _damson (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value').run(
+      key,
+      BigInt(value),
+    );
   }
 
   /** Writes a shard's counters into the open transaction; `nextRid` never falls. */

@@ -83,6 +83,25 @@ export class InstanceDb {
       .run(def.shardId, JSON.stringify(def), created);
   }
 
+  /** A set installed anew: its file (if it has heap shards) and shards take the place of those it had, in one durable transaction. */
+  replaceSet(lsn: Lsn, setKey: SetKey, file: string | null, shards: ShardDef[]): void {
+    const old = [...this.shards.values()].flatMap(({ def }) => (def.setKey === setKey ? [def.shardId] : []));
+    this.db.transaction(() => {
+      for (const id of old) this.db.prepare('DELETE FROM shards WHERE shardId = ?').run(id);
+      this.db.prepare('DELETE FROM stores WHERE setKey = ?').run(setKey);
+      if (file !== null)
+        this.db.prepare('INSERT INTO stores (file, setKey, created, dropped) VALUES (?, ?, ?, NULL)').run(file, setKey, lsn);
+      for (const def of shards) this.writeShard(def, lsn);
+    })();
+    for (const id of old) this.shards.delete(id);
+    this.files.delete(setKey);
+    if (file !== null) this.files.set(setKey, { setKey, file, created: lsn });
+    for (const def of shards) {
+      this.shards.set(def.shardId, { def, created: lsn });
+      this.droppedShards.delete(def.shardId);
+    }
+  }
+
   /** Replaces definitions (indexes). */
   redefine(defs: ShardDef[]): void {
     if (defs.length === 0) return;
@@ -99,7 +118,8 @@ export class InstanceDb {
     if (shards.length === 0 && files.length === 0) return;
     this.db.transaction(() => {
       for (const id of shards) this.db.prepare('UPDATE shards SET dropped = ? WHERE shardId = ?').run(lsn, id);
-      for (const key of files) this.db.prepare('UPDATE stores SET dropped = ? WHERE setKey = ? AND dropped IS NULL').run(lsn, key);
+      for (const key of files)
+        this.db.prepare('UPDATE stores SET dropped = ? WHERE setKey = ? AND dropped IS NULL').run(lsn, key);
     })();
     for (const id of shards) {
       this.shards.delete(id);
@@ -124,7 +144,9 @@ export class InstanceDb {
   advance(lsn: Lsn): void {
     if (lsn <= this.current) return;
     this.db.transaction(() => {
-      this.db.prepare("INSERT INTO meta (key, value) VALUES ('position', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value").run(lsn);
+      this.db
+        .prepare("INSERT INTO meta (key, value) VALUES ('position', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value")
+        .run(lsn);
       this.db.prepare('DELETE FROM shards WHERE dropped < ?').run(lsn);
       this.db.prepare('DELETE FROM stores WHERE dropped < ?').run(lsn);
     })();

@@ -49,7 +49,8 @@ export class RowsFile {
 /** Calls `visit` with each block of a batch of rows. */
 export function readRowsBatch(batch: BatchRef, pathOf: (name: string) => string, visit: (rows: StoreRow[]) => void): void {
   const bytes = batch.inline ?? readFileSync(pathOf(batch.name));
-  if (bytes.length !== batch.bytes) throw internalError(`batch file ${batch.name} has ${bytes.length} bytes instead of ${batch.bytes}`);
+  if (bytes.length !== batch.bytes)
+    throw internalError(`batch file ${batch.name} has ${bytes.length} bytes instead of ${batch.bytes}`);
   packr.unpackMultiple(bytes, (value: unknown) => {
     visit(value as StoreRow[]);
     return true;

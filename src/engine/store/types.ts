@@ -25,16 +25,25 @@ export interface Stores {
   applied(): Lsn;
   /** `applied` of one set: lowest over its heap file and (where it has columnar shards) the columnar database. */
   appliedOf(setKey: SetKey): Lsn;
+  /** Highest lsn that any store holds (or was passed): what `safe` is at least after a restart. */
+  highest(): Lsn;
   nextRid(shardId: number): number;
+  /** Rids below are given: told for each shard of a prepared transaction that is open again after a restart or promotion. */
+  raiseNextRid(shardId: number, nextRid: number): void;
+  /** For temporary files of those who work with the stores; emptied at each start. */
+  readonly temporaryDirectory: string;
 
   /**
    * Applies a decided transaction from its record (mirror, replay after restart, MOVE_APPLY): DDL, deletes, inserts.
-   * Idempotent: a store whose `applied` is not below `lsn` skips it. Called in lsn order. Columnar changes may be gathered
-   * into one DuckDB transaction until `flush`. A store that fails here ends the process.
+   * Idempotent: a store whose `applied` is not below `lsn` skips it. Called in lsn order. Changes of columnar shards alone may be gathered
+   * into one DuckDB transaction until `flush`; all else is published when it resolves. A store that fails here ends the process.
    */
   apply(lsn: Lsn, txn: TxnBody): Promise<void>;
   flush(): Promise<void>;
-  /** Marks that everything up to lsn concerned these stores no more (records without changes). Lazy. */
+  /** flush, and `applied()` durably as high as it can be. */
+  settle(): Promise<void>;
+  /** A promise that everything up to lsn that concerns these stores has been given to `apply`, `publish` or `importSet`. Raises `applied` of stores that
+   *  had nothing to do; lazily, within seconds. */
   passed(lsn: Lsn): void;
 
   /** A session's writes on this instance. */
@@ -46,9 +55,21 @@ export interface Stores {
   heapReader(setKey: SetKey): Database.Database;
 
   /** Snapshot of a set as files in `directory`: `heap` database and/or `parquet` for each columnar shard, with the lsn it stands at. */
-  exportSet(setKey: SetKey, directory: string, prefix: string): Promise<{ lsn: Lsn; shards: ShardDef[]; nextRids: [number, number][]; files: MoveFile[] }>;
-  /** Installs a set from such files (paths by name); replaces what was there; `applied` of it becomes `lsn`. Idempotent. */
-  importSet(lsn: Lsn, setKey: SetKey, shards: ShardDef[], nextRids: [number, number][], files: MoveFile[], pathOf: (name: string) => string): Promise<void>;
+  exportSet(
+    setKey: SetKey,
+    directory: string,
+    prefix: string,
+  ): Promise<{ lsn: Lsn; shards: ShardDef[]; nextRids: [number, number][]; files: MoveFile[] }>;
+  /** Installs a set from such files (paths by name); replaces what was there; `applied` of it becomes `lsn`, its move source `src`. Idempotent. */
+  importSet(
+    lsn: Lsn,
+    setKey: SetKey,
+    shards: ShardDef[],
+    nextRids: [number, number][],
+    files: MoveFile[],
+    pathOf: (name: string) => string,
+    src?: { content: number; lsn: Lsn },
+  ): Promise<void>;
   /** Progress of a set that is being moved in: position in the source's log, kept in the same store transaction as `applied`. */
   moveSource(setKey: SetKey): { content: number; lsn: Lsn } | null;
   /** Like apply, for MOVE_APPLY: ignored where `src.lsn` is not above what the set holds. */
@@ -72,16 +93,16 @@ export interface StoreTxn {
   insert(shardId: number, rows: HeapValue[][], firstRid?: number): Promise<number>;
   /** Rows as canonical CSV (see model/task.ts CopyPart). May be called again and again; `finish` comes with freeze. */
   insertCsv(shardId: number, csv: Buffer, rows: number, firstRid?: number): Promise<void>;
-  /** Heap: runs `UPDATE/DELETE … RETURNING` made by the executor and records the rows. Returns new (update) or old (delete) rows. */
+  /** Heap: runs `UPDATE/DELETE … RETURNING _rid, c…` (all columns, in order; parameters `?1` …) made by the executor and records the rows. Returns new (update) or old (delete) rows. */
   modifyHeap(shardId: number, op: 'update' | 'delete', sql: string, params: HeapValue[]): { rid: number; row: HeapValue[] }[];
   /** Columnar: deletes rids, inserts rows that `select` yields (`_rid` of the old row first, then all columns) on the transaction's connection. */
   modifyColumnar(shardId: number, op: 'update' | 'delete', select: string): Promise<number>;
   ddl(ddl: StoreDdl[]): Promise<void>;
   /** The transaction's DuckDB connection, with its staging; reads of own columnar changes run on it. */
   duckdb(): Promise<DuckDBConnection>;
-  /** SQL of a columnar shard as this transaction sees it: `(shard anti join del union all ins)`, or null where it changed nothing there. Columns `_rid`, `c<attnum>`. */
+  /** Call `duckdb` first, after the last write. SQL of a columnar shard as this transaction sees it: `(shard anti join del union all ins)`, or null where it changed nothing there. Columns `_rid`, `c<attnum>`. */
   overlay(shardId: number): string | null;
-  /** Net changes; batch files are durable here when it resolves. After it no more writes. */
+  /** Net changes; batch files are durable here when it resolves. After it no more writes. `batches`: those with a file, which the mirror needs. */
   freeze(): Promise<{ ddl: StoreDdl[]; shards: ShardChanges[]; batches: BatchRef[] }>;
   /** After the record is safe: heap sets commit their own SQLite transactions with `applied = lsn`; columnar goes through the applier. */
   publish(lsn: Lsn, txn: TxnBody): Promise<void>;

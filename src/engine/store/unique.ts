@@ -40,7 +40,9 @@ export function keyPart(column: ColumnDef): string {
   }
   const scaleVaries = storage.class === 'numeric' && (storage.scale === undefined || storage.scale < 0);
   // 1.5 and 1.50 are equal, and both are kept as they were written.
-  return scaleVaries && column.typeOid === Oid.numeric ? `CASE WHEN instr(${name}, '.') > 0 THEN rtrim(rtrim(${name}, '0'), '.') ELSE ${name} END` : name;
+  return scaleVaries && column.typeOid === Oid.numeric
+    ? `CASE WHEN instr(${name}, '.') > 0 THEN rtrim(rtrim(${name}, '0'), '.') ELSE ${name} END`
+    : name;
 }
 
 /** 23505 as PostgreSQL words it. `row` in the order of the shard's columns, where it is known. */

@@ -4,9 +4,11 @@ import type { Logger } from '../../core/log.js';
 import type { CatalogOp } from '../../model/catalog.js';
 import type { Gid, LockName } from '../../model/log.js';
 import { COORDINATOR_CONTENT } from '../../model/topology.js';
+import type { Catalog } from '../catalog/types.js';
 import type { InstanceEngine } from '../executor/types.js';
 import type { ClusterLinks } from './links.js';
 import type { LockManager } from './lock-manager.js';
+import { ddlOnTable, placeLock } from './names.js';
 import type { Outstanding } from './outstanding.js';
 import { type ClusterTransaction, isConnectionLost } from './transaction.js';
 import type { Connection } from './types.js';
@@ -27,6 +29,7 @@ export interface CommitParts {
 }
 
 export interface CommitDeps {
+  catalog: Pick<Catalog, 'overlay'>;
   locks: LockManager;
   links: Pick<ClusterLinks, 'of' | 'evenPaused'>;
   engine: Pick<InstanceEngine, 'decide'>;
@@ -118,6 +121,7 @@ async function askOutcome(deps: CommitDeps, gid: Gid, content: number): Promise<
 }
 
 async function commitTwo(deps: CommitDeps, txn: ClusterTransaction, segments: number[]): Promise<void> {
+  await keepPlaces(deps, txn);
   txn.to('PREPARING');
   const locks = writeLocks(deps, txn);
   const voters = await prepareAll(deps, txn, segments, locks);
@@ -129,10 +133,38 @@ async function commitTwo(deps: CommitDeps, txn: ClusterTransaction, segments: nu
     deps.locks.releaseAll(txn.gid);
     return txn.runDecided();
   }
-  // All in one turn: the order of sending is the order in which readers see it.
-  deps.outstanding.decided(txn.gid, voters);
   await txn.runDecided();
   txn.to('COMMITTED');
+}
+
+/** Shards that it makes must lie where their sets are now, and the sets must stay there until it has ended. */
+async function keepPlaces(deps: CommitDeps, txn: ClusterTransaction): Promise<void> {
+  const ops = txn.catalogOps.flatMap((op) => (op.kind === 'shard' && op.row !== null ? [op.row] : []));
+  if (ops.length === 0) return;
+  // What it made and dropped again does not count.
+  const mine = deps.catalog.overlay(txn.catalogOps);
+  const made = ops.filter((row) => mine.shard(row.shardId) !== undefined).map((row) => row.setKey);
+  const tables = [...new Set(ops.map((row) => row.tableId))];
+  const names = [...new Set(made)].map((setKey): LockName => ({ name: placeLock(setKey), mode: 'S' }));
+  // Nobody uses the new shards before they are published everywhere.
+  names.push(...tables.map(ddlOnTable));
+  try {
+    await deps.locks.acquire(txn.gid, names);
+    const view = deps.catalog.overlay(txn.catalogOps);
+    for (const setKey of new Set(made)) {
+      const missing = view.placement(setKey).contents.find((content) => !txn.participants.includes(content));
+      if (missing !== undefined) throw moved(setKey, missing);
+    }
+  } catch (error) {
+    await giveUp(deps, txn);
+    throw error;
+  }
+}
+
+function moved(setKey: string, content: number): SqlError {
+  return new SqlError('40001', `set ${setKey} has moved to segment ${content} since its shard was made`, {
+    hint: 'Run the transaction again.',
+  });
 }
 
 /** Contents that have something to commit. Throws, with everything aborted, when a vote is missing. */
@@ -168,19 +200,23 @@ async function decide(
 ): Promise<void> {
   deps.outstanding.deciding(txn.gid);
   try {
-    await deps.engine.decide(txn.gid, voters, locks, ops);
+    // The second phase goes to all in the turn in which the decision is safe: the order of sending is the order in which readers see it.
+    await deps.engine.decide(txn.gid, voters, locks, ops, () => {
+      txn.to('DECIDED');
+      deps.outstanding.decided(txn.gid, voters);
+    });
   } catch (error) {
-    if (error instanceof SqlError && !OPEN_CODES.has(error.sqlstate)) {
+    if (txn.state === 'PREPARING' && error instanceof SqlError && !OPEN_CODES.has(error.sqlstate)) {
       deps.outstanding.undecided(txn.gid);
       await giveUp(deps, txn);
       throw error;
     }
     // The record may be in the log: after its restart this coordinator says which it is. Locks stay with the prepared.
-    txn.to('UNKNOWN');
     deps.logger.error({ gid: txn.gid, err: error }, 'the decision was not confirmed');
+    if (txn.state === 'DECIDED') return;
+    txn.to('UNKNOWN');
     throw outcomeUnknown(txn.gid, error);
   }
-  txn.to('DECIDED');
 }
 
 async function giveUp(deps: CommitDeps, txn: ClusterTransaction): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Logger } from '../../core/log.js';
 import type { Gid } from '../../model/log.js';
 import type { HelloResult } from '../../model/task.js';
-import type { CatalogView } from '../catalog/types.js';
+import type { Catalog } from '../catalog/types.js';
 import type { InstanceEngine } from '../executor/types.js';
 import { abortTransaction, type CommitDeps, type CommitParts, commitTransaction } from './commit.js';
 import type { ClusterLinks } from './links.js';
@@ -14,7 +14,7 @@ import type { Connection, Transaction, TransactionManager, TxnState } from './ty
 const MAY_STILL_DECIDE: ReadonlySet<TxnState> = new Set(['ACTIVE', 'PREPARING', 'COMMITTING', 'DECIDED']);
 
 export interface ManagerOptions {
-  catalog: CatalogView;
+  catalog: Catalog;
   engine: Pick<InstanceEngine, 'decide' | 'state' | 'forget'>;
   /** Durable before the manager is made: its gids are never given again. */
   coordinator: { timeline: number; incarnation: number };
@@ -83,8 +83,15 @@ export class ClusterTransactions implements TransactionManager {
   }
 
   private deps(): CommitDeps {
-    const { engine, logger, outcomeLimitMs } = this.options;
-    const deps: CommitDeps = { locks: this.locks, links: this.theLinks(), engine, outstanding: this.outstandingOnes, logger };
+    const { catalog, engine, logger, outcomeLimitMs } = this.options;
+    const deps: CommitDeps = {
+      catalog,
+      locks: this.locks,
+      links: this.theLinks(),
+      engine,
+      outstanding: this.outstandingOnes,
+      logger,
+    };
     return outcomeLimitMs === undefined ? deps : { ...deps, outcomeLimitMs };
   }
 

@@ -33,3 +33,8 @@ export function locksOfSet(setKey: string, shards: readonly Shard[]): LockName[]
     ...shards.map((shard): LockName => ({ name: `shard:${shard.shardId}`, mode: 'X' })),
   ];
 }
+
+/** Whoever makes a shard in a set shares this until his commit; the switch of a move excludes it. */
+export function placeLock(setKey: string): string {
+  return `place:${setKey}`;
+}

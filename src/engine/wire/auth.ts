@@ -17,7 +17,10 @@ export type HostRules = (startup: Startup) => AuthDecision | undefined | Promise
  * Makes the `authenticate` of a server.
  * @param serverSecret keeps the answers to unknown roles the same over time, so that roles cannot be told apart; random bytes.
  */
-export function authenticateBy(rules: HostRules, serverSecret: Buffer): (startup: Startup, connection: WireConnection) => Promise<void> {
+export function authenticateBy(
+  rules: HostRules,
+  serverSecret: Buffer,
+): (startup: Startup, connection: WireConnection) => Promise<void> {
   return async (startup, connection) => {
     const decision = await rules(startup);
     if (decision === undefined) throw refused(`no pg_hba.conf entry for ${whoIs(startup)}`);

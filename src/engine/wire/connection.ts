@@ -241,7 +241,10 @@ export class WireConnection {
         case 'copyFail':
           break; // left over from a COPY that failed
         case 'functionCall':
-          if (!skipping) this.write(backend.errorResponse(notSupported('function calls by protocol message are not supported', 'Use SELECT.')));
+          if (!skipping)
+            this.write(
+              backend.errorResponse(notSupported('function calls by protocol message are not supported', 'Use SELECT.')),
+            );
           this.ready();
           break;
         case 'sync':
@@ -289,7 +292,8 @@ export class WireConnection {
   }
 
   private logDefect(error: unknown): void {
-    if (!(error instanceof SqlError) || error.sqlstate === 'XX000') this.options.logger.error({ err: error, pid: this.processId }, 'internal error');
+    if (!(error instanceof SqlError) || error.sqlstate === 'XX000')
+      this.options.logger.error({ err: error, pid: this.processId }, 'internal error');
   }
 
   // Bytes --------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 /** Frontend messages of the PostgreSQL protocol, version 3, out of bytes that arrive split anywhere. */
+import { isUtf8 } from 'node:buffer';
 import { SqlError } from '../../core/errors.js';
 
 export interface StartupEvent {
@@ -225,9 +226,16 @@ class BodyReader {
   string(): string {
     const end = this.body.indexOf(0, this.at);
     if (end < 0) throw protocolViolation('invalid string in message');
-    const text = this.body.toString('utf8', this.at, end);
+    const bytes = this.body.subarray(this.at, end);
+    // Never replaced silently by U+FFFD: the statement would be another one.
+    if (!isUtf8(bytes)) {
+      throw new SqlError('22021', 'invalid byte sequence for encoding "UTF8"', {
+        hint: 'Send text as UTF-8 (client_encoding).',
+        fatal: true,
+      });
+    }
     this.at = end + 1;
-    return text;
+    return bytes.toString('utf8');
   }
 
   int32(): number {

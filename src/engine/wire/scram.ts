@@ -33,7 +33,7 @@ function sha256(bytes: Buffer): Buffer {
 function saslPrep(password: string): string {
   const mapped = password
     .replace(/[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]/gu, ' ')
-    .replace(/[\u00ad\u034f\u1806\u180b-\u180d\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]/gu, '');
+    .replace(/\u00ad|\u034f|\u1806|[\u180b-\u180d]|[\u200b-\u200d]|\u2060|[\ufe00-\ufe0f]|\ufeff/gu, '');
   return mapped.normalize('NFKC');
 }
 
@@ -58,7 +58,8 @@ export function parseVerifier(text: string): ScramVerifier | undefined {
     storedKey: decode(match[3]!),
     serverKey: decode(match[4]!),
   };
-  if (verifier.storedKey.length !== KEY_BYTES || verifier.serverKey.length !== KEY_BYTES || verifier.iterations < 1) return undefined;
+  if (verifier.storedKey.length !== KEY_BYTES || verifier.serverKey.length !== KEY_BYTES || verifier.iterations < 1)
+    return undefined;
   return verifier;
 }
 
@@ -88,8 +89,10 @@ export class ScramExchange {
     const match = /^([nyp])(?:=[^,]*)?,([^,]*),((?:m=[^,]*,)?n=[^,]*,r=([\x21-\x2b\x2d-\x7e]+)(?:,.*)?)$/.exec(clientFirst);
     if (match === null) throw protocolViolation('malformed SCRAM message');
     if (match[1] === 'p') throw protocolViolation('client requires SCRAM channel binding, but it is not supported');
-    if (match[2] !== '') throw new SqlError('0A000', 'client uses authorization identity, but it is not supported', { fatal: true });
-    if (match[3]!.startsWith('m=')) throw new SqlError('0A000', 'client requires an unsupported SCRAM extension', { fatal: true });
+    if (match[2] !== '')
+      throw new SqlError('0A000', 'client uses authorization identity, but it is not supported', { fatal: true });
+    if (match[3]!.startsWith('m='))
+      throw new SqlError('0A000', 'client requires an unsupported SCRAM extension', { fatal: true });
     this.gs2Header = `${match[1]},,`;
     this.clientFirstBare = match[3]!;
     this.nonce = match[4]! + serverNonce;
@@ -100,7 +103,8 @@ export class ScramExchange {
   finish(clientFinal: string): string | undefined {
     const match = /^c=([^,]*),r=([^,]*)(?:,.*)?,p=([A-Za-z0-9+/=]+)$/.exec(clientFinal);
     if (match === null) throw protocolViolation('malformed SCRAM message');
-    if (match[1] !== Buffer.from(this.gs2Header).toString('base64')) throw protocolViolation('unexpected SCRAM channel-binding attribute');
+    if (match[1] !== Buffer.from(this.gs2Header).toString('base64'))
+      throw protocolViolation('unexpected SCRAM channel-binding attribute');
     if (match[2] !== this.nonce) throw protocolViolation('invalid SCRAM response: nonce does not match');
     const withoutProof = clientFinal.slice(0, clientFinal.lastIndexOf(',p='));
     const signed = `${this.clientFirstBare},${this.serverFirst},${withoutProof}`;
@@ -114,11 +118,19 @@ export class ScramExchange {
 }
 
 /** Runs the exchange over the connection. Throws a fatal 28P01 where the password is wrong or there is none. */
-export async function authenticateScram(user: string, stored: string | null, serverSecret: Buffer, connection: WireConnection): Promise<void> {
+export async function authenticateScram(
+  user: string,
+  stored: string | null,
+  serverSecret: Buffer,
+  connection: WireConnection,
+): Promise<void> {
   const known = stored === null ? undefined : parseVerifier(stored);
   connection.write(authenticationSasl([MECHANISM]));
   await connection.flush();
-  const exchange = new ScramExchange(known ?? mockVerifier(user, serverSecret), readInitialResponse(await connection.readPassword()));
+  const exchange = new ScramExchange(
+    known ?? mockVerifier(user, serverSecret),
+    readInitialResponse(await connection.readPassword()),
+  );
   connection.write(authenticationSaslContinue(exchange.serverFirst));
   await connection.flush();
   const last = exchange.finish((await connection.readPassword()).toString('utf8'));
@@ -132,7 +144,8 @@ export async function authenticateScram(user: string, stored: string | null, ser
 function readInitialResponse(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   if (end < 0 || bytes.length < end + 5) throw protocolViolation('malformed SASL message');
-  if (bytes.toString('latin1', 0, end) !== MECHANISM) throw protocolViolation('client selected an invalid SASL authentication mechanism');
+  if (bytes.toString('latin1', 0, end) !== MECHANISM)
+    throw protocolViolation('client selected an invalid SASL authentication mechanism');
   const length = bytes.readInt32BE(end + 1);
   if (length !== bytes.length - end - 5) throw protocolViolation('malformed SASL message');
   return bytes.toString('utf8', end + 5);

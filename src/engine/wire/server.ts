@@ -1,7 +1,7 @@
 /** Listens for PostgreSQL clients. */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
 import type { AddressInfo } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { SqlError } from '../../core/errors.js';
 import type { Logger } from '../../core/log.js';
 import { type Startup, WireConnection, type WireSession } from './connection.js';
@@ -74,6 +74,8 @@ export function listen(server: Server, host: string, port: number): Promise<numb
 class Registry {
   readonly connections = new Set<WireConnection>();
   readonly running = new Set<Promise<void>>();
+  /** Connections that count against the limit: from authentication to the end of the session. */
+  private readonly admitted = new Set<WireConnection>();
   private readonly byProcessId = new Map<number, WireConnection>();
   private nextProcessId = 1;
 
@@ -94,7 +96,8 @@ class Registry {
     });
     this.connections.add(connection);
     this.byProcessId.set(connection.processId, connection);
-    const running = Promise.all([connection.run(), connection.closed]).then(() => {
+    const served = connection.run().then(() => this.admitted.delete(connection));
+    const running = Promise.all([served, connection.closed]).then(() => {
       this.connections.delete(connection);
       this.byProcessId.delete(connection.processId);
       this.running.delete(running);
@@ -103,9 +106,10 @@ class Registry {
   }
 
   private async authenticate(startup: Startup, connection: WireConnection): Promise<void> {
-    if (this.connections.size > (this.options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)) {
+    if (this.admitted.size >= (this.options.maxConnections ?? DEFAULT_MAX_CONNECTIONS)) {
       throw new SqlError('53300', 'sorry, too many clients already', { fatal: true });
     }
+    this.admitted.add(connection);
     await this.options.authenticate(startup, connection);
   }
 
