@@ -2,8 +2,8 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { DamsonError } from '../core/errors.js';
-import { readIdentity } from './daemon/identity.js';
 import { COORDINATOR_CONTENT } from '../model/topology.js';
+import { readIdentity } from './daemon/identity.js';
 
 /** Below it DuckDB's tasks can fill the pool, and files and snapshots wait behind them (protocols, section 1). */
 const MIN_THREADPOOL = 24;
@@ -11,7 +11,9 @@ const MIN_THREADPOOL = 24;
 async function main(): Promise<void> {
   const datadir = readArguments();
   if (Number(process.env.UV_THREADPOOL_SIZE ?? 4) < MIN_THREADPOOL) {
-    process.stderr.write(`Warning: UV_THREADPOOL_SIZE is below ${MIN_THREADPOOL}; long queries can delay commits. damson start sets it.\n`);
+    process.stderr.write(
+      `Warning: UV_THREADPOOL_SIZE is below ${MIN_THREADPOOL}; long queries can delay commits. damson start sets it.\n`,
+    );
   }
   // Each kind of daemon loads only what it needs: an idle segment's memory counts.
   if (readIdentity(datadir).content === COORDINATOR_CONTENT) {

@@ -142,7 +142,7 @@ export interface AdminMethods {
   /** Streamed; ends when all is moved, stopped, or time is up. */
   'admin.expandRun': { in: ExpandRunOptions; out: { report: ExpansionReport; reason: 'done' | 'stopped' | 'time' | 'failed' } };
   'admin.expandStop': { in: Record<string, never>; out: { wasRunning: boolean } };
-  /** `table` as written (`public.t` or `t`), or all tables by size or use. */
+  /** `table` as written (`public.t` or `t`), or all tables by size, smallest first. By use: refused, it is not counted. */
   'admin.expandRank': {
     in: { table: string; rank: number } | { by: 'size' | 'use' };
     out: { changed: { table: string; rank: number }[] };

@@ -70,7 +70,9 @@ export interface CatalogKinds {
   expansion: Expansion;
   queue: QueueEntry;
   setting: { name: string; value: string };
-  /** Counters: nextTableId, nextShardId, nextColocationId, nextDbid, nextDdlSeq, nextMoveId, incarnation, sequenceAhead:<oid name>. */
+  /** Last value given by a sequence of the front, durable before the number is shown. Key: JSON of schema and name. */
+  sequence: { schema: string; name: string; value: string };
+  /** Counters: nextTableId, nextShardId, nextColocationId, nextDbid, nextDdlSeq, nextMoveId, incarnation. */
   counter: { name: string; value: number };
   /** A decided two-phase transaction that some participant has not acknowledged. */
   decision: { gid: string; participants: number[] };

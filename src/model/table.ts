@@ -47,6 +47,8 @@ export interface TableDef {
   indexes: IndexDef[];
   /** CHECK constraints, generated columns, non-constant defaults or the like: rows are computed by the front. */
   needsFront: boolean;
+  /** Changed rows too must pass the front: CHECK constraints, generated columns, domains. Absent: as needsFront. */
+  rowChecks?: boolean;
   /** Set between the begin of its creation and its commit: invisible to others. */
 }
 

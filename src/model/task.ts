@@ -8,9 +8,10 @@
  * - parameters stand as `$1` … in DuckDB (always wrapped in a cast by the dialect, as in `$1::BIGINT`) and as `?1` … in
  *   SQLite; their values travel as PostgreSQL text with their type OID and are converted to the engine's value by the executor.
  */
+
+import type { Gid, LockName, Lsn } from './log.js';
 import type { HeapValue } from './storage.js';
 import type { SetKey, ShardDef } from './table.js';
-import type { Gid, Lsn, LockName } from './log.js';
 
 export type Engine = 'sqlite' | 'duckdb';
 
@@ -109,8 +110,21 @@ export interface RunResult {
 
 /** A write inside transaction `gid`; the transaction begins on the instance with its first write. */
 export type WriteTask =
-  | { op: 'insert'; gid: Gid; shardId: number; /** heap values in the order of the table's columns */ rows: HeapValue[][]; /** reference tables: first rid, given by the coordinator */ firstRid?: number }
-  | { op: 'modify'; gid: Gid; fragment: ModifyFragment; shards: number[]; params: (string | null)[]; returning: { formats: number[]; session: OutputSettings } | null }
+  | {
+      op: 'insert';
+      gid: Gid;
+      shardId: number /** heap values in the order of the table's columns */;
+      rows: HeapValue[][] /** reference tables: first rid, given by the coordinator */;
+      firstRid?: number;
+    }
+  | {
+      op: 'modify';
+      gid: Gid;
+      fragment: ModifyFragment;
+      shards: number[];
+      params: (string | null)[];
+      returning: { formats: number[]; session: OutputSettings } | null;
+    }
   | { op: 'ddl'; gid: Gid; ddl: import('./log.js').StoreDdl[] };
 
 export interface WriteResult {
@@ -235,13 +249,27 @@ export interface SegmentMethods {
   sizes: { in: { stamp: CoordinatorStamp }; out: { shards: ShardSize[] } };
   stop: { in: { mode: 'smart' | 'fast' | 'immediate' }; out: Record<string, never> };
   /** Source of a move: snapshot of a set. Streamed reply: MovePart; the files, then the result. The log is pinned for `move` until `moveEnd`. */
-  moveCopy: { in: { stamp: CoordinatorStamp; move: string; setKey: SetKey }; out: { lsn: Lsn; shards: ShardDef[]; nextRids: [number, number][]; files: import('./log.js').MoveFile[] } };
+  moveCopy: {
+    in: { stamp: CoordinatorStamp; move: string; setKey: SetKey };
+    out: { lsn: Lsn; shards: ShardDef[]; nextRids: [number, number][]; files: import('./log.js').MoveFile[] };
+  };
   /** Target: install. Streamed request: MovePart (files), and before or behind them the shapes (moveCopy's result as it is). Logged as MOVE_LOAD, durable on the pair. */
   moveLoad: { in: { stamp: CoordinatorStamp; move: string; setKey: SetKey; source: number }; out: Record<string, never> };
   /** Source: decided transactions of the set after `from`, up to safe. Streamed reply: { lsn, txn }, and before it MovePart (`name`, `offset`, `bytes`) of each batch file too large to be inline; result: the lsn read up to. */
   moveTail: { in: { stamp: CoordinatorStamp; move: string; setKey: SetKey; from: Lsn }; out: { upTo: Lsn } };
   /** Target: apply them as MOVE_APPLY; answered when safe and applied. */
-  moveApply: { in: { stamp: CoordinatorStamp; move: string; setKey: SetKey; source: number; txns: { lsn: Lsn; txn: import('./log.js').TxnBody }[]; /** all of the source up to here is in */ upTo: Lsn; /** MovePart parts of larger batch files (those that moveTail streamed) follow as streamed request, before the end */ files?: boolean }; out: { src: Lsn } };
+  moveApply: {
+    in: {
+      stamp: CoordinatorStamp;
+      move: string;
+      setKey: SetKey;
+      source: number;
+      txns: { lsn: Lsn; txn: import('./log.js').TxnBody }[] /** all of the source up to here is in */;
+      upTo: Lsn /** MovePart parts of larger batch files (those that moveTail streamed) follow as streamed request, before the end */;
+      files?: boolean;
+    };
+    out: { src: Lsn };
+  };
   /** Target: how far is it? null: nothing installed. */
   moveState: { in: { stamp: CoordinatorStamp; move: string; setKey: SetKey }; out: { src: Lsn | null } };
   /** Unpin. */
@@ -260,14 +288,43 @@ export interface MovePart {
 /** RPC methods between the two instances of a pair, on the primary's own connection to its mirror. */
 export interface ReplicationMethods {
   /** Mirror's position. The primary compares, sends what is missing, cuts what was never safe. */
-  replHello: { in: { dbid: number; content: number; timeline: number; history: [timeline: number, start: Lsn][]; end: Lsn; safe: Lsn }; out: { end: Lsn; timeline: number; history: [number, Lsn][]; /** highest of any store */ applied: Lsn; lastCrc: number; /** a full recovery was not finished */ incomplete: boolean; /** highest position of the sets that the last full recovery brought; the log reaches it later */ imported: Lsn } };
+  replHello: {
+    in: { dbid: number; content: number; timeline: number; history: [timeline: number, start: Lsn][]; end: Lsn; safe: Lsn };
+    out: {
+      end: Lsn;
+      timeline: number;
+      history: [number, Lsn][] /** highest of any store */;
+      applied: Lsn;
+      lastCrc: number /** a full recovery was not finished */;
+      incomplete: boolean /** highest position of the sets that the last full recovery brought; the log reaches it later */;
+      imported: Lsn;
+    };
+  };
   /** Log bytes from `lsn` on; records whole. Answered with the durable end, after fdatasync. */
   replAppend: { in: { timeline: number; lsn: Lsn; bytes: Buffer; safe: Lsn }; out: { durable: Lsn; applied: Lsn } };
-  replBatch: { in: { timeline: number; name: string; offset: number; bytes: Buffer; last: boolean; checksum: string }; out: Record<string, never> };
+  replBatch: {
+    in: { timeline: number; name: string; offset: number; bytes: Buffer; last: boolean; checksum: string };
+    out: Record<string, never>;
+  };
   replCut: { in: { timeline: number; end: Lsn }; out: Record<string, never> };
   /** Full recovery: the mirror's stores and log are made anew. */
-  replReset: { in: { timeline: number; history: [number, Lsn][]; from: Lsn; /** CRC of the record before `from` */ crc: number }; out: Record<string, never> };
-  replFile: { in: { timeline: number; setKey: SetKey; applied: Lsn; shards: ShardDef[]; nextRids: [number, number][]; part: MovePart | null; last: boolean; files: import('./log.js').MoveFile[] }; out: Record<string, never> };
+  replReset: {
+    in: { timeline: number; history: [number, Lsn][]; from: Lsn /** CRC of the record before `from` */; crc: number };
+    out: Record<string, never>;
+  };
+  replFile: {
+    in: {
+      timeline: number;
+      setKey: SetKey;
+      applied: Lsn;
+      shards: ShardDef[];
+      nextRids: [number, number][];
+      part: MovePart | null;
+      last: boolean;
+      files: import('./log.js').MoveFile[];
+    };
+    out: Record<string, never>;
+  };
   /** Full recovery: what an instance holds beside shard stores (the standby: the catalog), as its primary exported it at `lsn`. */
   replState: { in: { timeline: number; lsn: Lsn; bytes: Buffer }; out: Record<string, never> };
   /** Full recovery: everything has been sent. */

@@ -92,7 +92,14 @@ export class TestCluster {
 
   private write(settings: Record<string, string>): void {
     const clusterId = `test-${process.pid}-${Date.now()}`;
-    const definition: ClusterDefinition = { clusterId, admin: 'postgres', database: 'postgres', demo: true, instances: this.instances, settings };
+    const definition: ClusterDefinition = {
+      clusterId,
+      admin: 'postgres',
+      database: 'postgres',
+      demo: true,
+      instances: this.instances,
+      settings,
+    };
     for (const instance of this.instances) {
       mkdirSync(instance.datadir, { recursive: true, mode: 0o700 });
       const { dbid, content, hostname, address, port } = instance;
@@ -114,7 +121,18 @@ async function describeInstances(directory: string, options: ClusterOptions): Pr
   return members.map(({ content, role }, i) => {
     const datadir = join(directory, content < 0 ? 'coordinator' : `${role === 'p' ? 'primary' : 'mirror'}${content}`);
     const mode = options.mirrors === true && content >= 0 ? 's' : 'n';
-    return { dbid: i + 1, content, role, preferred_role: role, mode, status: 'u', hostname: 'localhost', address: '127.0.0.1', port: ports[i]!, datadir };
+    return {
+      dbid: i + 1,
+      content,
+      role,
+      preferred_role: role,
+      mode,
+      status: 'u',
+      hostname: 'localhost',
+      address: '127.0.0.1',
+      port: ports[i]!,
+      datadir,
+    };
   });
 }
 

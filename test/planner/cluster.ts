@@ -21,7 +21,7 @@ import { planFallback, planStatement } from '../../src/engine/planner/plan.js';
 import type { Input, Plan, PlannerCatalog, ReadPlan, ValueRef, Where } from '../../src/engine/planner/types.js';
 import { type HeapValue, storageOf } from '../../src/model/storage.js';
 import { type Distribution, rangeIndexOf, type TableDef } from '../../src/model/table.js';
-import type { Fragment, OutputColumn } from '../../src/model/task.js';
+import type { Fragment, OutputColumn, RelationRef } from '../../src/model/task.js';
 
 export const SHARDS = 4;
 export const SEGMENTS = 2;
@@ -35,7 +35,8 @@ export interface TableSpec {
 
 export type Row = (string | null)[];
 
-const identityParsers = new Proxy({}, { get: () => (text: string) => text, has: () => true });
+/** PGlite would turn values into JavaScript's; their text is what is compared. */
+const identityParsers = Object.fromEntries(Array.from({ length: 4200 }, (_, oid) => [oid, (text: string) => text]));
 
 export class Cluster implements PlannerCatalog {
   private readonly tables = new Map<number, TableDef>();
@@ -88,16 +89,33 @@ export class Cluster implements PlannerCatalog {
 
   private async addTable(tableId: number, spec: TableSpec): Promise<void> {
     await this.pg.exec(spec.ddl);
-    const { rows } = await this.pg.query<{ oid: number; attnum: number; attname: string; typid: number; typmod: number; nn: boolean }>(
+    const { rows } = await this.pg.query<{
+      oid: number;
+      attnum: number;
+      attname: string;
+      typid: number;
+      typmod: number;
+      nn: boolean;
+    }>(
       `select c.oid::int4 as oid, attnum, attname, atttypid::int4 as typid, atttypmod as typmod, attnotnull as nn
        from pg_class c join pg_attribute a on attrelid = c.oid and attnum > 0 where relname = $1 order by attnum`,
       [spec.name],
     );
-    const columns = rows.map((row) => ({ attnum: row.attnum, name: row.attname, typeOid: row.typid, typmod: row.typmod, notNull: row.nn }));
+    const columns = rows.map((row) => ({
+      attnum: row.attnum,
+      name: row.attname,
+      typeOid: row.typid,
+      typmod: row.typmod,
+      notNull: row.nn,
+    }));
     const { distribution } = spec;
     const placed: Distribution =
       distribution.kind === 'distributed'
-        ? { kind: 'distributed', attnum: columns.find((one) => one.name === distribution.column)!.attnum, colocationId: distribution.colocationId }
+        ? {
+            kind: 'distributed',
+            attnum: columns.find((one) => one.name === distribution.column)!.attnum,
+            colocationId: distribution.colocationId,
+          }
         : distribution.kind === 'reference'
           ? { kind: 'reference', colocationId: 1 }
           : { kind: 'local' };
@@ -122,7 +140,11 @@ export class Cluster implements PlannerCatalog {
     const { distribution } = table;
     if (distribution.kind === 'local') return [{ index: 0, set: `l${table.tableId}`, at: [SEGMENTS] }];
     if (distribution.kind === 'reference') return [{ index: 0, set: 'c1_0', at: [0, 1, SEGMENTS] }];
-    return Array.from({ length: SHARDS }, (_, index) => ({ index, set: `c${distribution.colocationId}_${index}`, at: [index % SEGMENTS] }));
+    return Array.from({ length: SHARDS }, (_, index) => ({
+      index,
+      set: `c${distribution.colocationId}_${index}`,
+      at: [index % SEGMENTS],
+    }));
   }
 
   private heapOf(set: string, at: number): Database.Database {
@@ -142,14 +164,17 @@ export class Cluster implements PlannerCatalog {
     const lite = table.columns.map((one) => `c${one.attnum} ${storageOf(one.typeOid, one.typmod).sqlite}`).join(', ');
     for (const at of shard.at) {
       await this.duck[at]!.run(`CREATE TABLE ${name} (_rid BIGINT, ${duck})`);
-      if (table.accessMethod === 'heap') this.heapOf(shard.set, at).exec(`CREATE TABLE ${name} (_rid INTEGER PRIMARY KEY, ${lite}) STRICT`);
+      if (table.accessMethod === 'heap')
+        this.heapOf(shard.set, at).exec(`CREATE TABLE ${name} (_rid INTEGER PRIMARY KEY, ${lite}) STRICT`);
     }
   }
 
   /** Inserts through PostgreSQL, then copies its canonical text into the shards. */
   async load(name: string, rows: Row[]): Promise<void> {
     const table = [...this.tables.values()].find((one) => one.name === name)!;
-    const list = rows.map((row) => `(${row.map((value) => (value === null ? 'NULL' : `'${value.replaceAll("'", "''")}'`)).join(',')})`);
+    const list = rows.map(
+      (row) => `(${row.map((value) => (value === null ? 'NULL' : `'${value.replaceAll("'", "''")}'`)).join(',')})`,
+    );
     await this.pg.exec(`INSERT INTO ${name} VALUES ${list.join(',')}`);
     const stored = await this.oracle(`SELECT * FROM ${name}`);
     const byIndex = new Map<number, Row[]>();
@@ -161,6 +186,11 @@ export class Cluster implements PlannerCatalog {
       const shardRows = byIndex.get(shard.index) ?? [];
       for (const at of shard.at) await this.fill(table, shard, at, shardRows);
     }
+  }
+
+  /** A column's value from text, as the store holds it. */
+  heapValue(column: { typeOid: number; typmod: number }, text: string | null): HeapValue {
+    return bindable(heapOf(column, text), storageOf(column.typeOid, column.typmod).class);
   }
 
   private indexOf(table: TableDef, row: Row): number {
@@ -177,7 +207,8 @@ export class Cluster implements PlannerCatalog {
     if (table.accessMethod !== 'heap') return;
     const places = ['NULL', ...table.columns.map(() => '?')].join(', ');
     const insert = this.heapOf(shard.set, at).prepare(`INSERT INTO ${name} VALUES (${places})`);
-    for (const row of heapRows) insert.run(row.map((value, i) => bindable(value, storageOf(table.columns[i]!.typeOid, table.columns[i]!.typmod).class)));
+    for (const row of heapRows)
+      insert.run(row.map((value, i) => bindable(value, storageOf(table.columns[i]!.typeOid, table.columns[i]!.typmod).class)));
   }
 
   async analyze(sql: string): Promise<Analyzed> {
@@ -190,7 +221,14 @@ export class Cluster implements PlannerCatalog {
     });
     await this.pg.exec('RESET client_min_messages; RESET debug_print_rewritten');
     const queries = details.flatMap((detail) => readTree(detail));
-    const fields = described.resultFields.map((field) => ({ name: field.name, relationOid: 0, attnum: 0, typeOid: field.dataTypeID, typeSize: 0, typmod: -1 }));
+    const fields = described.resultFields.map((field) => ({
+      name: field.name,
+      relationOid: 0,
+      attnum: 0,
+      typeOid: field.dataTypeID,
+      typeSize: 0,
+      typmod: -1,
+    }));
     const paramTypes = described.queryParams.map((param) => param.dataTypeID);
     return { queries, fields, paramTypes, relations: [], catalogOnly: false, cacheable: true, generation: 1 };
   }
@@ -204,7 +242,11 @@ export class Cluster implements PlannerCatalog {
   }
 
   async oracle(sql: string, params: Row = []): Promise<{ rows: Row[] }> {
-    const result = await this.pg.query<Row>(sql, params, { rowMode: 'array', parsers: identityParsers, serializers: identityParsers });
+    const result = await this.pg.query<Row>(sql, params, {
+      rowMode: 'array',
+      parsers: identityParsers,
+      serializers: identityParsers,
+    });
     return { rows: result.rows };
   }
 
@@ -224,7 +266,10 @@ export class Cluster implements PlannerCatalog {
       files.set(input.name, paths);
     }
     const sql = putRelations(putValues(plan.finish.sql, duckLiterals(plan.finish.params, params)), (name) => {
-      return `read_parquet([${files.get(name)!.map((path) => `'${path}'`).join(', ')}])`;
+      return `read_parquet([${files
+        .get(name)!
+        .map((path) => `'${path}'`)
+        .join(', ')}])`;
     });
     return await duckRows(this.coordinator, sql, plan.finish.output);
   }
@@ -243,50 +288,75 @@ export class Cluster implements PlannerCatalog {
   private targets(input: Input, params: Row): { at: number; indexes: number[] }[] {
     if (input.where.kind === 'coordinator') return [{ at: SEGMENTS, indexes: [0] }];
     const wanted = this.prune(input.where, input.fragment, params);
-    return Array.from({ length: SEGMENTS }, (_, at) => ({ at, indexes: wanted.filter((index) => index % SEGMENTS === at) })).filter(
-      (target) => target.indexes.length > 0,
-    );
+    return Array.from({ length: SEGMENTS }, (_, at) => ({
+      at,
+      indexes: wanted.filter((index) => index % SEGMENTS === at),
+    })).filter((target) => target.indexes.length > 0);
   }
 
   private prune(where: Where & { kind: 'colocated' }, fragment: Fragment, params: Row): number[] {
     if (where.keys === null) return Array.from({ length: SHARDS }, (_, index) => index);
-    const owner = fragment.relations.map((ref) => this.table(ref.tableId)!).find((table) => table.distribution.kind === 'distributed')!;
+    const owner = fragment.relations
+      .map((ref) => this.table(ref.tableId)!)
+      .find((table) => table.distribution.kind === 'distributed')!;
     const { attnum } = owner.distribution as { attnum: number };
     const type = owner.columns.find((one) => one.attnum === attnum)!.typeOid;
-    const texts = where.keys.map((key: ValueRef) => (key.kind === 'const' ? key.text : params[key.n - 1]!)).filter((text) => text !== null);
+    const texts = where.keys
+      .map((key: ValueRef) => (key.kind === 'const' ? key.text : params[key.n - 1]!))
+      .filter((text) => text !== null);
     const indexes = new Set(texts.map((text) => rangeIndexOf(hashText(type, text!), SHARDS)));
     return indexes.size === 0 ? [0] : [...indexes];
   }
 
-  private relation(fragment: Fragment, alias: string, part: { at: number; indexes: number[] }): { table: TableDef; names: string[] } {
+  private relation(
+    fragment: Fragment,
+    alias: string,
+    part: { at: number; indexes: number[] },
+  ): { table: TableDef; names: string[] } {
     const ref = fragment.relations.find((one) => one.alias === alias)!;
     const table = this.table(ref.tableId)!;
     const indexes = table.distribution.kind === 'distributed' ? part.indexes : [0];
     return { table, names: indexes.map((index) => `${table.name}_${index}`) };
   }
 
-  private duckSql(fragment: Fragment, part: { at: number; indexes: number[] }): string {
+  private duckSql(fragment: Fragment, part: { at: number; indexes: number[] }, params: Row): string {
     return putRelations(fragment.sql, (alias) => {
-      const { names } = this.relation(fragment, alias, part);
+      const { names, table } = this.relation(fragment, alias, part);
       const ref = fragment.relations.find((one) => one.alias === alias)!;
       const columns = ref.columns.length === 0 ? '1 AS _one' : ref.columns.map((attnum) => `c${attnum}`).join(', ');
-      return `(${names.map((name) => `SELECT ${columns} FROM ${name}`).join(' UNION ALL ')})`;
+      return `(${names.map((name) => `SELECT ${columns} FROM ${name}${this.kept(fragment, ref, table, name, part, params)}`).join(' UNION ALL ')})`;
     });
+  }
+
+  /** A heap relation's rows that its SQLite condition keeps, by row id. */
+  private kept(fragment: Fragment, ref: RelationRef, table: TableDef, name: string, part: { at: number }, params: Row): string {
+    if (ref.heapFilter === undefined) return '';
+    const index = Number(name.slice(table.name.length + 1));
+    const set = this.placesOf(table).find((place) => place.index === index)!.set;
+    const wanted = fragment.params.filter((param) => ref.heapFilter!.includes(`?${param.n}`));
+    const statement = this.heapOf(set, part.at).prepare(`SELECT _rid - 1 FROM ${name} WHERE ${ref.heapFilter}`).raw(true);
+    const rids = (statement.all(Object.fromEntries(sqliteParams(wanted, params))) as number[][]).map((row) => row[0]);
+    return ` WHERE _rid IN (${['-1', ...rids].join(', ')})`;
   }
 
   private heapRowsOf(fragment: Fragment, part: { at: number; indexes: number[] }, params: Row): HeapValue[][] {
     const first = this.table(fragment.relations[0]!.tableId)!;
-    const sets = this.placesOf(first).filter((place) => place.at.includes(part.at) && (first.distribution.kind !== 'distributed' || part.indexes.includes(place.index)));
+    const sets = this.placesOf(first).filter(
+      (place) => place.at.includes(part.at) && (first.distribution.kind !== 'distributed' || part.indexes.includes(place.index)),
+    );
     return sets.flatMap((place) => {
-      const sql = putRelations(fragment.sql, (alias) => this.relation(fragment, alias, { at: part.at, indexes: [place.index] }).names[0]);
+      const sql = putRelations(
+        fragment.sql,
+        (alias) => this.relation(fragment, alias, { at: part.at, indexes: [place.index] }).names[0],
+      );
       const statement = this.heapOf(place.set, part.at).prepare(sql).raw(true).safeIntegers(true);
-      return statement.all(sqliteParams(fragment.params, params)) as HeapValue[][];
+      return statement.all(Object.fromEntries(sqliteParams(fragment.params, params))) as HeapValue[][];
     });
   }
 
   private async runRows(fragment: Fragment, part: { at: number; indexes: number[] }, params: Row): Promise<Row[]> {
     if (fragment.engine === 'duckdb') {
-      const statement = await this.duck[part.at]!.prepare(this.duckSql(fragment, part));
+      const statement = await this.duck[part.at]!.prepare(this.duckSql(fragment, part, params));
       for (let i = 1; i <= statement.parameterCount; i++) {
         const spec = fragment.params.find((one) => one.n === Number(statement.parameterName(i)))!;
         const value = duckParam(spec, params);
@@ -297,7 +367,11 @@ export class Cluster implements PlannerCatalog {
       return await encodeDuck(await statement.stream(), fragment.output);
     }
     const writer = new RowWriter();
-    const encode = heapRowEncoder(fragment.output, fragment.output.map(() => 0), CANONICAL_OUTPUT);
+    const encode = heapRowEncoder(
+      fragment.output,
+      fragment.output.map(() => 0),
+      CANONICAL_OUTPUT,
+    );
     for (const row of this.heapRowsOf(fragment, part, params)) encode(row, writer);
     return dataRows(writer.take());
   }
@@ -307,7 +381,7 @@ export class Cluster implements PlannerCatalog {
     const names = fragment.output.map((_, i) => `o${i}`).join(', ');
     const segment = this.duck[part.at]!;
     if (fragment.engine === 'duckdb') {
-      const sql = putValues(this.duckSql(fragment, part), duckLiterals(fragment.params, params));
+      const sql = putValues(this.duckSql(fragment, part, params), duckLiterals(fragment.params, params));
       await segment.run(`COPY (SELECT * FROM (${sql}) AS q(${names})) TO '${path}' (FORMAT parquet)`);
       return path;
     }
@@ -354,7 +428,8 @@ async function insertDuck(
     });
     return `(${[...(withRid ? [String(n)] : []), ...values].join(', ')})`;
   });
-  for (let at = 0; at < lists.length; at += 100) await duck.run(`INSERT INTO ${name} VALUES ${lists.slice(at, at + 100).join(', ')}`);
+  for (let at = 0; at < lists.length; at += 100)
+    await duck.run(`INSERT INTO ${name} VALUES ${lists.slice(at, at + 100).join(', ')}`);
 }
 
 async function duckRows(duck: DuckDBConnection, sql: string, output: OutputColumn[]): Promise<Row[]> {
@@ -364,9 +439,15 @@ async function duckRows(duck: DuckDBConnection, sql: string, output: OutputColum
 type Stream = Awaited<ReturnType<DuckDBConnection['stream']>>;
 
 async function encodeDuck(result: Stream, output: OutputColumn[]): Promise<Row[]> {
-  const encode = duckChunkEncoder(output, result.columnTypes(), output.map(() => 0), CANONICAL_OUTPUT);
+  const encode = duckChunkEncoder(
+    output,
+    result.columnTypes(),
+    output.map(() => 0),
+    CANONICAL_OUTPUT,
+  );
   const writer = new RowWriter();
-  for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) encode(chunk, writer);
+  for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk())
+    encode(chunk, writer);
   return dataRows(writer.take());
 }
 

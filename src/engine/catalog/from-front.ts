@@ -35,16 +35,22 @@ export function tableFromFront(front: FrontTable, tableId: number, distribution:
     uniques,
     indexes,
     needsFront: needsFront(front),
+    rowChecks: rowChecks(front),
   };
 }
 
-/** Rows of such a table are computed by the front. */
+/** New rows of such a table are computed by the front. */
 function needsFront(front: FrontTable): boolean {
+  if (rowChecks(front)) return true;
+  return front.columns.some(
+    (column) => column.identity !== '' || (column.defaultExpr !== null && !CONSTANT_DEFAULT.test(column.defaultExpr)),
+  );
+}
+
+/** So are changed rows: CHECK constraints, generated columns, domains. A default concerns new rows alone. */
+function rowChecks(front: FrontTable): boolean {
   if (front.constraints.some((constraint) => constraint.type === 'c')) return true;
-  return front.columns.some((column) => {
-    if (column.generated !== '' || column.identity !== '' || column.typtype === 'd') return true;
-    return column.defaultExpr !== null && !CONSTANT_DEFAULT.test(column.defaultExpr);
-  });
+  return front.columns.some((column) => column.generated !== '' || column.typtype === 'd');
 }
 
 function refuseUnsupported(front: FrontTable): void {

@@ -19,6 +19,7 @@ export const CATALOG_KINDS = [
   'expansion',
   'queue',
   'setting',
+  'sequence',
   'counter',
   'decision',
 ] as const satisfies readonly CatalogKind[];

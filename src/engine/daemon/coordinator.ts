@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DamsonError } from '../../core/errors.js';
-import { writeFileAtomic } from '../../core/files.js';
+import { readJson, writeFileAtomic } from '../../core/files.js';
 import { createLogger, type Logger } from '../../core/log.js';
 import { COORDINATOR_CONTENT, type Instance, type InstanceIdentity } from '../../model/topology.js';
 import { connectRpc } from '../../rpc/client.js';
@@ -31,6 +31,7 @@ import { bootstrapOps, SettingName } from './bootstrap.js';
 import { announce, instanceShare, readIdentity } from './identity.js';
 import { LiveFactSource } from './live-facts.js';
 import { type DirectoryLock, lockDirectory } from './lock-file.js';
+import { durableSequences } from './sequences.js';
 
 export type StopMode = 'smart' | 'fast' | 'immediate';
 
@@ -148,13 +149,14 @@ class CoordinatorStart {
     fts.start();
 
     let refresher: CatalogRefresher | null = null;
-    const front = await this.openFront(catalog, () => refresher?.markAll());
-    this.undo.push(() => front.close());
+    const opened = await this.openFront(catalog, () => refresher?.markAll());
+    this.undo.push(() => opened.close());
+    const front = await durableSequences(opened, catalog, engine);
     const database = catalog.setting(SettingName.database) ?? 'postgres';
     const live = new LiveFactSource({ catalog, links, fts, database });
     refresher = new CatalogRefresher({ catalog, front, facts: () => live.facts(), logger });
 
-    const expansion = new ClusterExpansion({ catalog, engine, links, locks: transactions.locks, logger, useOf: () => 0 });
+    const expansion = new ClusterExpansion({ catalog, engine, links, locks: transactions.locks, logger });
     const sessions = await this.openSessions({ catalog, engine, transactions, links, front, refresher, expansion, database });
     const wire = await this.listen(catalog, sessions);
     this.undo.push(() => wire.close());
@@ -176,7 +178,7 @@ class CoordinatorStart {
         front: () => front.rssNote(),
         // The answer goes out first.
         stop: (mode) => void setTimeout(() => void this.stop(mode), 20),
-        reload: async () => [],
+        reload: () => this.reload(catalog, engine),
       }),
       { logger },
     );
@@ -314,6 +316,15 @@ class CoordinatorStart {
         cause: error,
       });
     }
+  }
+
+  /** Settings of `settings.json` become settings of the cluster; returns the names of those that changed. */
+  private async reload(catalog: Catalog, engine: InstanceEngine): Promise<string[]> {
+    const wanted = readJson<Record<string, string>>(join(this.datadir, 'settings.json')) ?? {};
+    const changed = Object.entries(wanted).filter(([name, value]) => catalog.setting(name) !== value);
+    if (changed.length > 0)
+      await engine.state(changed.map(([name, value]) => ({ kind: 'setting', key: name, row: { name, value } })));
+    return changed.map(([name]) => name);
   }
 
   private stop(mode: StopMode): Promise<void> {

@@ -1,10 +1,11 @@
 /** Datums of CONST nodes: decoded from the bytes, never parsed again from the literal. */
-import type { TreeNode } from '../front/tree.js';
+
+import { Oid } from '../../model/storage.js';
 import { dateText, timestampText, timestamptzText, timeText } from '../codec/datetime.js';
 import { float4Text, float8Text } from '../codec/float.js';
 import { hyphenated } from '../codec/heap.js';
 import { scaledText } from '../codec/numeric.js';
-import { Oid } from '../../model/storage.js';
+import type { TreeNode } from '../front/tree.js';
 import { decline } from './decline.js';
 import { datum, flag, num } from './node.js';
 import { ARRAY_ELEMENTS, typeName } from './signatures.js';
@@ -114,7 +115,8 @@ function decodeNumeric(bytes: Uint8Array): ConstValue {
   const weight = short ? ((header & 0x7f) ^ 0x40) - 0x40 : view.getInt16(2, true);
   let digits = 0n;
   let count = 0;
-  for (let at = short ? 2 : 4; at + 1 < bytes.length; at += 2, count++) digits = digits * 10000n + BigInt(view.getInt16(at, true));
+  for (let at = short ? 2 : 4; at + 1 < bytes.length; at += 2, count++)
+    digits = digits * 10000n + BigInt(view.getInt16(at, true));
   // The value is digits * 10000^(weight - count + 1); brought to 10^-scale.
   const power = 4 * (weight - count + 1) + scale;
   digits = power >= 0 ? digits * 10n ** BigInt(power) : digits / 10n ** BigInt(-power);

@@ -2,9 +2,9 @@
 import { numericTypmod, Oid } from '../../model/storage.js';
 import { decline } from './decline.js';
 import { duckdbOperator, INT_SQL } from './duckdb-operators.js';
-import { textLiteral } from './literal.js';
 import { duckdbError } from './engine-errors.js';
 import { type Expr, made, plain } from './expr.js';
+import { textLiteral } from './literal.js';
 import { FLOAT_TYPES, INT_TYPES, type Signature, typeName } from './signatures.js';
 
 type Result = (sql: string, of?: Partial<Expr>) => Expr;
@@ -50,6 +50,7 @@ function cast(signature: Signature, args: Expr[], result: Result): Expr {
   if (to === 'float4' && from === 'int2') return result(`CAST(${arg.sql} AS FLOAT)`);
   if (to === 'bool' && from === 'int4') return result(`(${arg.sql} <> 0)`);
   if (to === 'text' && (from === 'bpchar' || from === 'name')) return result(arg.sql);
+  if (to === 'text' && from === 'bool') return result(`(CASE WHEN ${arg.sql} THEN 'true' WHEN NOT ${arg.sql} THEN 'false' END)`);
   if (to === 'date' && from === 'timestamp') return result(`CAST(${arg.sql} AS DATE)`);
   if (to === 'timestamp' && from === 'date') return result(`CAST(${arg.sql} AS TIMESTAMP)`);
   if ((to === 'varchar' || to === 'bpchar') && args.length === 3) return textLength(to, args, result);
@@ -69,7 +70,8 @@ function numericLength(args: Expr[], result: Result): Expr {
 /** Coercion to varchar(n), char(n): cuts when explicit, else refuses all but blanks. */
 function textLength(to: string, args: Expr[], result: Result): Expr {
   const [arg, typmod, explicit] = args as [Expr, Expr, Expr];
-  if (typmod.constant?.kind !== 'int' || explicit.constant?.kind !== 'bool') return decline('a coercion without a constant length');
+  if (typmod.constant?.kind !== 'int' || explicit.constant?.kind !== 'bool')
+    return decline('a coercion without a constant length');
   const length = Number(typmod.constant.value) - 4;
   const cut = `left(${arg.sql}, ${length})`;
   const kept = to === 'bpchar' ? `rtrim(${cut}, ' ')` : cut;
@@ -97,7 +99,8 @@ function numericFunction({ name, text, types }: Signature, args: Expr[], result:
     const to = Number(digits.constant.value);
     if (to < 0 || to > 38) return decline(`${name} to ${to} digits`);
     // The result has exactly that many digits, also beyond the argument's own.
-    const reduced = name === 'trunc' && to < shape.scale ? `trunc(CAST(${arg.sql} AS DECIMAL(38,${shape.scale})), ${to})` : arg.sql;
+    const reduced =
+      name === 'trunc' && to < shape.scale ? `trunc(CAST(${arg.sql} AS DECIMAL(38,${shape.scale})), ${to})` : arg.sql;
     return result(`CAST(${reduced} AS DECIMAL(38,${to}))`, { scale: to, precision: 38 });
   }
   return decline(`function ${text}`);
@@ -131,10 +134,15 @@ function extract({ name, types, text }: Signature, args: Expr[], result: Result)
     scale = 6;
     value = `CAST(${micros(`(epoch_us(${source.sql}) % 60000000)`)} AS DECIMAL(26,6))`;
   } else return decline(`${name} of ${field}`);
-  const early = type === 'date' ? `${source.sql} < CAST('0001-01-01' AS DATE)` : `${source.sql} < CAST('0001-01-01 00:00:00' AS TIMESTAMP)`;
+  const early =
+    type === 'date' ? `${source.sql} < CAST('0001-01-01' AS DATE)` : `${source.sql} < CAST('0001-01-01 00:00:00' AS TIMESTAMP)`;
   const guarded = `(CASE WHEN NOT isfinite(${source.sql}) OR ${early} THEN ${duckdbError('0A000')} ELSE ${value} END)`;
   // Before 1970 the remainder of the microseconds is negative.
-  if (field === 'second') return result(`(CASE WHEN ${source.sql} < CAST('1970-01-01 00:00:00' AS TIMESTAMP) THEN ${duckdbError('0A000')} ELSE ${guarded} END)`, numericShape(name, scale));
+  if (field === 'second')
+    return result(
+      `(CASE WHEN ${source.sql} < CAST('1970-01-01 00:00:00' AS TIMESTAMP) THEN ${duckdbError('0A000')} ELSE ${guarded} END)`,
+      numericShape(name, scale),
+    );
   if (name === 'date_part') return result(`CAST(${guarded} AS DOUBLE)`);
   return result(guarded, numericShape(name, scale));
 }
@@ -144,11 +152,23 @@ function numericShape(name: string, scale: number): Partial<Expr> {
   return { scale, precision: 26 };
 }
 
-const TRUNC_FIELDS = new Set(['microseconds', 'milliseconds', 'second', 'minute', 'hour', 'day', 'week', 'month', 'quarter', 'year']);
+const TRUNC_FIELDS = new Set([
+  'microseconds',
+  'milliseconds',
+  'second',
+  'minute',
+  'hour',
+  'day',
+  'week',
+  'month',
+  'quarter',
+  'year',
+]);
 
 /** The same name and arguments in DuckDB. */
 const direct: Write = (args, result, { name }) => result(`${name}(${args.map((arg) => plain(arg).sql).join(', ')})`);
-const toInteger: Write = (args, result, { name }) => result(`CAST(${name}(${args.map((arg) => plain(arg).sql).join(', ')}) AS INTEGER)`);
+const toInteger: Write = (args, result, { name }) =>
+  result(`CAST(${name}(${args.map((arg) => plain(arg).sql).join(', ')}) AS INTEGER)`);
 const named =
   (name: string): Write =>
   (args, result) =>
@@ -215,7 +235,8 @@ const FUNCTIONS: Readonly<Record<string, Write>> = {
   'split_part(text,text,int4)': (args, result) => {
     const [, delimiter, field] = args;
     const position = field?.constant?.kind === 'int' ? field.constant.value : 0n;
-    if (delimiter?.constant?.kind !== 'text' || delimiter.constant.value === '' || position < 1n) return decline('split_part in this use');
+    if (delimiter?.constant?.kind !== 'text' || delimiter.constant.value === '' || position < 1n)
+      return decline('split_part in this use');
     return result(`split_part(${args.map((arg) => plain(arg).sql).join(', ')})`);
   },
   'abs(float8)': direct,

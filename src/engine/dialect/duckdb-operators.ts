@@ -46,7 +46,8 @@ function prefix(signature: Signature, arg: Expr, resultType: number): Expr {
 /** The divisor, which must not be zero. */
 function divisor(right: Expr): string {
   const value = right.constant;
-  if (value !== undefined && ((value.kind === 'int' && value.value !== 0n) || (value.kind === 'numeric' && value.digits !== 0n))) return right.sql;
+  if (value !== undefined && ((value.kind === 'int' && value.value !== 0n) || (value.kind === 'numeric' && value.digits !== 0n)))
+    return right.sql;
   return `CASE WHEN ${right.sql} = 0 THEN ${duckdbError('22012')} ELSE ${right.sql} END`;
 }
 
@@ -68,7 +69,8 @@ function integers({ name, text, types }: Signature, left: Expr, right: Expr, res
     case '>>': {
       const shift = right.constant;
       const limit = types[0] === 'int8' ? 63n : 31n;
-      if (types[0] === 'int2' || shift?.kind !== 'int' || shift.value < 0n || shift.value > limit) return decline('>> by a variable');
+      if (types[0] === 'int2' || shift?.kind !== 'int' || shift.value < 0n || shift.value > limit)
+        return decline('>> by a variable');
       return result(`(${left.sql} >> ${right.sql})`);
     }
     default:
@@ -91,7 +93,11 @@ function numeric(name: string, left: Expr, right: Expr, type: number): Expr {
     case '*':
       return made([left, right], { ...shape, sql: `(${left.sql} ${name} ${right.sql})` });
     case '%':
-      return made([left, right], { ...shape, sql: `CAST((${left.sql} % ${divisor(right)}) AS DECIMAL(38,${scale}))`, precision: 38 });
+      return made([left, right], {
+        ...shape,
+        sql: `CAST((${left.sql} % ${divisor(right)}) AS DECIMAL(38,${scale}))`,
+        precision: 38,
+      });
     case '/':
       return quotient([left, right], left, right);
     default:

@@ -6,11 +6,11 @@ import { decline } from './decline.js';
 import type { AggregateCall, Dialect, WindowCall } from './dialect.js';
 import { duckdbFunction } from './duckdb-functions.js';
 import { duckdbOperator } from './duckdb-operators.js';
+import { duckdbError } from './engine-errors.js';
+import { type Expr, exactScale, made, ordered, plain } from './expr.js';
 import { textLiteral } from './literal.js';
 import { quotient } from './quotient.js';
-import { exactScale, type Expr, made, ordered, plain } from './expr.js';
 import { FLOAT_TYPES, INT_TYPES, typeName } from './signatures.js';
-import { duckdbError } from './engine-errors.js';
 
 function typeSql(type: number): string {
   if (type === Oid.numeric) return decline('numeric without a scale');
@@ -135,7 +135,8 @@ function viaText(arg: Expr, resultType: number): Expr {
   if (to === 'text' || to === 'varchar') {
     if (INT_TYPES.has(from) || from === 'uuid' || from === 'oid') return result(`CAST(${arg.sql} AS VARCHAR)`);
     if (from === 'bool') return result(`(CASE ${arg.sql} WHEN true THEN 'true' WHEN false THEN 'false' END)`);
-    if (from === 'numeric' && (arg.loose !== true || arg.text !== undefined)) return result(arg.text ?? `CAST(${arg.sql} AS VARCHAR)`);
+    if (from === 'numeric' && (arg.loose !== true || arg.text !== undefined))
+      return result(arg.text ?? `CAST(${arg.sql} AS VARCHAR)`);
   }
   if (INT_TYPES.has(to) && ['text', 'varchar', 'bpchar'].includes(from)) {
     const digits = `regexp_full_match(${arg.sql}, '\\s*[+-]?[0-9]+\\s*')`;
@@ -200,9 +201,14 @@ function reduce(call: AggregateCall | WindowCall, arg: Expr, over: (name: string
     return made(operands, { sql: `CAST(${over('sum')} AS BIGINT)`, type: resultType, typmod: -1, fixed: false });
   }
   if (name === 'sum' && (type === 'int8' || type === 'numeric')) return sumNumeric(operands, arg, over);
-  if (name === 'sum' && type === 'float8') return made(operands, { sql: over('sum'), type: resultType, typmod: -1, fixed: false });
+  if (name === 'sum' && type === 'float8')
+    return made(operands, { sql: over('sum'), type: resultType, typmod: -1, fixed: false });
   if (name === 'avg' && (INT_TYPES.has(type) || type === 'numeric')) {
-    return quotient(operands, sumNumeric(operands, arg, over), made(operands, { sql: over('count'), type: Oid.int8, typmod: -1, scale: 0 }));
+    return quotient(
+      operands,
+      sumNumeric(operands, arg, over),
+      made(operands, { sql: over('count'), type: Oid.int8, typmod: -1, scale: 0 }),
+    );
   }
   if (name === 'avg' && type === 'float8') {
     const sql = `(CASE WHEN ${over('count')} = 0 THEN NULL ELSE ${over('sum')} / ${over('count')} END)`;

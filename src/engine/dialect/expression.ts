@@ -111,8 +111,11 @@ function relabel(node: TreeNode, context: ExprContext): Expr {
   if (!isPlainCollation(num(node, 'resultcollid'))) decline('a collation other than C');
   const type = num(node, 'resulttype');
   const texts = ['text', 'varchar', 'name'];
-  if (arg.type === type) return { ...arg, typmod: type === Oid.numeric || type === Oid.bpchar ? arg.typmod : num(node, 'resulttypmod') };
+  if (arg.type === type)
+    return { ...arg, typmod: type === Oid.numeric || type === Oid.bpchar ? arg.typmod : num(node, 'resulttypmod') };
   if (texts.includes(from) && texts.includes(to)) return { ...arg, type, typmod: num(node, 'resulttypmod') };
+  // char(n) lies here without the blanks at its end.
+  if (texts.includes(from) && to === 'bpchar') return made([arg], { sql: `rtrim(${arg.sql}, ' ')`, type, typmod: -1 });
   return decline(`${from} read as ${to}`);
 }
 
@@ -183,7 +186,8 @@ function unify(args: Expr[], type: number, context: ExprContext): Expr[] {
   if (args.some((arg) => arg.rep === 'interval')) decline('an interval in a CASE or COALESCE');
   const values = args.filter((arg) => arg.constant?.kind !== 'null');
   if (values.some((arg) => arg.rep === 'opaque')) {
-    if (values.some((arg) => arg.rep !== 'opaque' || arg.type !== type || type === Oid.numeric)) decline('mixed representations of one type');
+    if (values.some((arg) => arg.rep !== 'opaque' || arg.type !== type || type === Oid.numeric))
+      decline('mixed representations of one type');
     return args;
   }
   if (type === Oid.bpchar && new Set(values.map((arg) => arg.typmod)).size > 1) decline('char of different lengths');
@@ -241,11 +245,19 @@ function arrayComparison(node: TreeNode, context: ExprContext): Expr {
     return bool(operands, `(${first.sql} ${negated ? 'NOT ' : ''}IN (${rest.map((element) => element.sql).join(', ')}))`);
   }
   if (rest.length > OR_LIMIT) decline('a long array comparison other than IN');
-  return bool(operands, `(${rest.map((element) => `${first.sql} ${signature.name} ${element.sql}`).join(any ? ' OR ' : ' AND ')})`);
+  return bool(
+    operands,
+    `(${rest.map((element) => `${first.sql} ${signature.name} ${element.sql}`).join(any ? ' OR ' : ' AND ')})`,
+  );
 }
 
 function arrayElements(node: TreeNode, context: ExprContext): Expr[] | null {
   if (node.node === 'RELABELTYPE') return arrayElements(mustKid(node, 'arg'), context);
+  if (node.node === 'ARRAYCOERCEEXPR') {
+    const each = mustKid(node, 'elemexpr');
+    const elements = arrayElements(mustKid(node, 'arg'), context);
+    return elements === null ? null : elements.map((element) => exprOf(each, { ...context, caseTest: element }));
+  }
   if (node.node === 'ARRAYEXPR') {
     if (flag(node, 'multidims')) decline('an array of arrays');
     return exprsOf(kids(node, 'elements'), context);
@@ -268,14 +280,19 @@ function sublink(node: TreeNode, context: ExprContext): Expr {
   const column = subquery.columns[0];
   if (column === undefined) return decline('a subquery without columns');
   if (type === SCALAR) {
-    if (!context.dialect.checksScalarSubqueries && !subquery.atMostOneRow) decline('a scalar subquery that could give several rows');
-    return { ...made([column], { ...column, sql: subquery.sql, fixed: false }), ...(column.text === undefined ? {} : { text: undefined as never }) };
+    if (!context.dialect.checksScalarSubqueries && !subquery.atMostOneRow)
+      decline('a scalar subquery that could give several rows');
+    return {
+      ...made([column], { ...column, sql: subquery.sql, fixed: false }),
+      ...(column.text === undefined ? {} : { text: undefined as never }),
+    };
   }
   if (type !== ANY && type !== ALL) return decline('a subquery in this use');
   const test = mustKid(node, 'testexpr');
   if (test.node !== 'OPEXPR' || subquery.columns.length !== 1) return decline('a comparison of rows with a subquery');
   const [leftNode, rightNode] = kids(test, 'args');
-  if (leftNode === undefined || rightNode === undefined || !isSublinkColumn(rightNode)) return decline('a converted column of a subquery');
+  if (leftNode === undefined || rightNode === undefined || !isSublinkColumn(rightNode))
+    return decline('a converted column of a subquery');
   const left = ordered(exprOf(leftNode, context));
   const signature = signatureOf(test);
   context.dialect.operator(signature, [left, ordered(column)], Oid.bool);

@@ -5,7 +5,7 @@ import type { TreeNode } from '../front/tree.js';
 import { constOf } from './constants.js';
 import { decline } from './decline.js';
 import type { Dialect } from './dialect.js';
-import { exactScale, type Expr, outputOf } from './expr.js';
+import { type Expr, exactScale, outputOf } from './expr.js';
 import { type ExprContext, exprOf } from './expression.js';
 import { flag, kid, kids, mustKid, nested, num, numbers, word } from './node.js';
 import { functionOf, isPlainCollation, operatorOf } from './signatures.js';
@@ -111,13 +111,17 @@ export class QueryWriter {
   final(query: TreeNode, names: readonly string[] = []): { sql: string; output: OutputColumn[] } {
     const { select, targets } = this.parts(query, null);
     const shown = targets.filter(({ entry }) => !flag(entry, 'resjunk'));
+    if (shown.length === 0) decline('a query without columns');
     const outputs = shown.map(({ expr }, i) => outputOf(expr, names[i] ?? `o${i}`, this.dialect.engine));
     const sql = select(outputs.map(({ sql: column }, i) => ({ sql: column, name: `o${i}` })));
     return { sql, output: outputs.map(({ output }) => output) };
   }
 
-  /** A query inside another one: columns `o0`, …, and `x0`, … for texts that go beside values. */
-  inner(query: TreeNode, parent: Scope | null): { sql: string; columns: Expr[] } {
+  /**
+   * A query inside another one: columns `o0`, …
+   * @param texts with `x0`, … for texts that go beside values; not where the query is an expression, which has one column.
+   */
+  inner(query: TreeNode, parent: Scope | null, texts = true): { sql: string; columns: Expr[] } {
     const { select, targets } = this.parts(query, parent);
     const emitted: Emitted[] = [];
     const columns: Expr[] = [];
@@ -126,7 +130,7 @@ export class QueryWriter {
       if (expr.rep === 'interval') decline('an interval as a column of a subquery');
       const i = columns.length;
       emitted.push({ sql: expr.sql, name: `o${i}` });
-      if (expr.text !== undefined) emitted.push({ sql: expr.text, name: `x${i}` });
+      if (expr.text !== undefined && texts) emitted.push({ sql: expr.text, name: `x${i}` });
       columns.push(expr);
     }
     return { sql: select(emitted), columns };
@@ -255,7 +259,7 @@ export class QueryWriter {
       aggref: (node) => overrides.aggref?.(node),
       windowOver: (winref) => this.windowOver(winref, scope, context),
       subquery: (query) => {
-        const { sql, columns } = this.inner(query, scope);
+        const { sql, columns } = this.inner(query, scope, false);
         return { sql: `(${sql})`, columns, atMostOneRow: givesAtMostOneRow(query) };
       },
     };
@@ -311,7 +315,8 @@ export class QueryWriter {
     }
     const all = flag(node, 'all');
     const operation = ['', 'UNION', 'INTERSECT', 'EXCEPT'][num(node, 'op')];
-    if (operation === undefined || (all && operation !== 'UNION' && this.dialect.engine === 'sqlite')) return decline('a set operation');
+    if (operation === undefined || (all && operation !== 'UNION' && this.dialect.engine === 'sqlite'))
+      return decline('a set operation');
     const left = this.setArm(mustKid(node, 'larg'), scope, arms);
     const right = this.setArm(mustKid(node, 'rarg'), scope, arms);
     const columns = left.columns.map((column, i) => sameShape(column, right.columns[i] as Expr));
@@ -466,7 +471,8 @@ export function assemble(
   const list = all.map(({ sql, name }) => `${sql} AS ${name}`).join(', ');
   const select = `SELECT ${distinct ? 'DISTINCT ' : ''}${list === '' ? '1 AS n' : list}${body}`;
   if (all.length === emitted.length) {
-    const by = order.length === 0 ? '' : ` ORDER BY ${order.map(({ index, direction }) => `${index + 1} ${direction}`).join(', ')}`;
+    const by =
+      order.length === 0 ? '' : ` ORDER BY ${order.map(({ index, direction }) => `${index + 1} ${direction}`).join(', ')}`;
     return select + by + tail;
   }
   const names = emitted.length === 0 ? '1 AS n' : emitted.map(({ name }) => `q.${name} AS ${name}`).join(', ');
@@ -508,7 +514,11 @@ function findCte(rte: TreeNode, scope: Scope): Cte {
 function sameShape(a: Expr, b: Expr): Expr {
   const scaled = a.type === Oid.numeric && a.rep === 'plain';
   const same =
-    a.type === b.type && a.rep === b.rep && a.loose === b.loose && (!scaled || a.scale === b.scale) && (a.type !== Oid.bpchar || a.typmod === b.typmod);
+    a.type === b.type &&
+    a.rep === b.rep &&
+    a.loose === b.loose &&
+    (!scaled || a.scale === b.scale) &&
+    (a.type !== Oid.bpchar || a.typmod === b.typmod);
   if (!same) decline('branches of different types or numeric scales');
   return { ...a, precision: 38 };
 }

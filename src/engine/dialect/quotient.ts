@@ -4,9 +4,10 @@
  * where w is the base-10000 weight of an operand and f its first base-10000 digit. What does not fit 128 bits raises.
  * DuckDB has no LET: `list_transform([x], lambda v: …)[1]` names a value once instead of writing it down again and again.
  */
+
+import { Oid } from '../../model/storage.js';
 import { duckdbError } from './engine-errors.js';
 import { type Expr, made, plain } from './expr.js';
-import { Oid } from '../../model/storage.js';
 
 /** Digits after the point of the quotient's value form; smaller quotients, which need more, raise. */
 const QUOTIENT_SCALE = 20;

@@ -8,7 +8,7 @@ import type { ConstValue } from './constants.js';
 import { decline } from './decline.js';
 import type { AggregateCall, Dialect } from './dialect.js';
 import { sqliteError } from './engine-errors.js';
-import { exactScale, type Expr, made, ordered, plain } from './expr.js';
+import { type Expr, exactScale, made, ordered, plain } from './expr.js';
 import { textLiteral } from './literal.js';
 import { INT_TYPES, type Signature, typeName } from './signatures.js';
 
@@ -72,7 +72,17 @@ function numericParam(n: number): Expr {
   const digits = `CAST(replace(${p}, '.', '') AS INTEGER)`;
   const readable = `length(${p}) <= 13 + ${fraction} AND ${p} NOT GLOB '*[^-.0-9]*'`;
   const sql = `(CASE WHEN ${p} IS NULL THEN NULL WHEN ${readable} THEN ${digits} * ${factor} ELSE ${sqliteError('0A000')} END)`;
-  return { sql, type: Oid.numeric, typmod: -1, rep: 'plain', depth: 3, scale: PARAM_SCALE, precision: 18, loose: true, fixed: true };
+  return {
+    sql,
+    type: Oid.numeric,
+    typmod: -1,
+    rep: 'plain',
+    depth: 3,
+    scale: PARAM_SCALE,
+    precision: 18,
+    loose: true,
+    fixed: true,
+  };
 }
 
 function param(n: number, type: number): Expr {
@@ -85,7 +95,9 @@ function param(n: number, type: number): Expr {
 function inRange(value: string, type: number): string {
   if (value.length > MAX_ARITHMETIC) decline('arithmetic that is too deep');
   const wide = `typeof(${value}) IN ('integer', 'null')`;
-  const bounds = ({ [Oid.int2]: [-32768, 32767], [Oid.int4]: [-2147483648, 2147483647] } as Record<number, [number, number]>)[type];
+  const bounds = ({ [Oid.int2]: [-32768, 32767], [Oid.int4]: [-2147483648, 2147483647] } as Record<number, [number, number]>)[
+    type
+  ];
   const fits = bounds === undefined ? wide : `${wide} AND (${value} IS NULL OR ${value} BETWEEN ${bounds[0]} AND ${bounds[1]})`;
   return `(CASE WHEN ${fits} THEN ${value} ELSE ${sqliteError('22003')} END)`;
 }
@@ -196,7 +208,9 @@ const DATE_INFINITIES = '(2147483647, -2147483648)';
 function dayShift(name: string, left: Expr, right: Expr, result: Result): Expr {
   const sum = `(${left.sql} ${name} ${right.sql})`;
   const fits = `${sum} IS NULL OR ${sum} BETWEEN ${DATE_FLOOR} AND ${DATE_LIMIT}`;
-  return result(`(CASE WHEN ${left.sql} IN ${DATE_INFINITIES} THEN ${left.sql} WHEN ${fits} THEN ${sum} ELSE ${sqliteError('22003')} END)`);
+  return result(
+    `(CASE WHEN ${left.sql} IN ${DATE_INFINITIES} THEN ${left.sql} WHEN ${fits} THEN ${sum} ELSE ${sqliteError('22003')} END)`,
+  );
 }
 
 function dayDifference(left: Expr, right: Expr): string {
@@ -212,7 +226,8 @@ function func(signature: Signature, args: Expr[], resultType: number): Expr {
   if (arg === undefined) return decline(`function ${signature.text}`);
   plain(arg);
   const result: Result = (sql, of = {}) => made(args, { sql, type: resultType, typmod: -1, ...of });
-  if (name === typeName(resultType) && INT_TYPES.has(name) && INT_TYPES.has(types[0] as string)) return result(inRange(arg.sql, resultType));
+  if (name === typeName(resultType) && INT_TYPES.has(name) && INT_TYPES.has(types[0] as string))
+    return result(inRange(arg.sql, resultType));
   switch (signature.text) {
     case 'numeric(int2)':
     case 'numeric(int4)':
@@ -263,7 +278,8 @@ function numericLength(args: Expr[], result: Result): Expr {
 
 function textLength(args: Expr[], type: number, result: Result): Expr {
   const [arg, typmod, explicit] = args as [Expr, Expr, Expr];
-  if (typmod.constant?.kind !== 'int' || explicit.constant?.kind !== 'bool') return decline('a coercion without a constant length');
+  if (typmod.constant?.kind !== 'int' || explicit.constant?.kind !== 'bool')
+    return decline('a coercion without a constant length');
   const length = Number(typmod.constant.value) - 4;
   const cut = `substr(${arg.sql}, 1, ${length})`;
   const kept = type === Oid.bpchar ? `rtrim(${cut}, ' ')` : cut;
@@ -278,13 +294,16 @@ function aggregate(call: AggregateCall): Expr {
   const operands = call.filter === null ? call.args : [...call.args, call.filter];
   const value = (sql: string) => (call.filter === null ? sql : `CASE WHEN ${call.filter.sql} THEN ${sql} END`);
   if (signature.name === 'count') {
-    if (arg === undefined) return made(operands, { sql: `count(${call.filter === null ? '*' : value('1')})`, type: Oid.int8, typmod: -1 });
+    if (arg === undefined)
+      return made(operands, { sql: `count(${call.filter === null ? '*' : value('1')})`, type: Oid.int8, typmod: -1 });
     if (call.distinct) comparable(exactScale(arg));
     return made(operands, { sql: `count(${call.distinct ? 'DISTINCT ' : ''}${value(arg.sql)})`, type: Oid.int8, typmod: -1 });
   }
   if (arg === undefined || call.args.length !== 1 || call.distinct) return decline(`aggregate ${signature.text}`);
   const type = typeName(plain(arg).type);
-  const name = ({ min: 'min', max: 'max', bool_and: 'min', every: 'min', bool_or: 'max' } as Record<string, string>)[signature.name];
+  const name = ({ min: 'min', max: 'max', bool_and: 'min', every: 'min', bool_or: 'max' } as Record<string, string>)[
+    signature.name
+  ];
   if (name !== undefined) {
     const { constant: _, text: __, ...shape } = comparable(arg);
     return made(operands, { ...shape, sql: `${name}(${value(arg.sql)})`, fixed: false });
@@ -295,7 +314,15 @@ function aggregate(call: AggregateCall): Expr {
   }
   if (signature.name === 'sum' && type === 'numeric') {
     const loose = arg.loose === true ? { loose: true } : {};
-    return made(operands, { sql: `sum(${value(arg.sql)})`, type: resultType, typmod: -1, scale: arg.scale ?? 0, precision: 18, fixed: false, ...loose });
+    return made(operands, {
+      sql: `sum(${value(arg.sql)})`,
+      type: resultType,
+      typmod: -1,
+      scale: arg.scale ?? 0,
+      precision: 18,
+      fixed: false,
+      ...loose,
+    });
   }
   if (signature.name === 'sum' && type === 'int8') {
     return made(operands, { sql: `sum(${value(arg.sql)})`, type: resultType, typmod: -1, scale: 0, precision: 18, fixed: false });
@@ -324,10 +351,15 @@ export const sqlite: Dialect = {
   limit: (expr) => `(CASE WHEN ${expr.sql} < 0 THEN ${sqliteError('22003')} ELSE ${expr.sql} END)`,
   inArray: (left, array, negated) => {
     const ints = array.type === 1005 || array.type === 1007 || array.type === 1016;
-    if (!ints || !INT_TYPES.has(typeName(left.type)) || !/^\?\d+$/.test(array.sql)) return decline('a comparison with an array value');
+    if (!ints || !INT_TYPES.has(typeName(left.type)) || !/^\?\d+$/.test(array.sql))
+      return decline('a comparison with an array value');
     // `{1,2}` is `[1,2]` in JSON; an element NULL is no JSON, and leads to the fallback.
     const list = `(SELECT value FROM json_each('[' || substr(${array.sql}, 2, length(${array.sql}) - 2) || ']'))`;
-    return made([left, array], { sql: `(CASE WHEN ${array.sql} IS NULL THEN NULL ELSE ${left.sql} ${negated ? 'NOT ' : ''}IN ${list} END)`, type: Oid.bool, typmod: -1 });
+    return made([left, array], {
+      sql: `(CASE WHEN ${array.sql} IS NULL THEN NULL ELSE ${left.sql} ${negated ? 'NOT ' : ''}IN ${list} END)`,
+      type: Oid.bool,
+      typmod: -1,
+    });
   },
   quantified: (left, operator, quantifier, subquery) => {
     if (operator === '=' && quantifier === 'ANY') return `(${comparable(left).sql} IN ${subquery})`;

@@ -37,7 +37,9 @@ export function rowsOf(messages: Buffer): (string | null)[][] {
 export function csvOfRows(messages: Buffer, columns?: readonly (number | undefined)[]): Buffer {
   const lines: string[] = [];
   for (const row of rowsOf(messages)) {
-    lines.push(writeCanonicalRow(columns === undefined ? row : columns.map((field) => (field === undefined ? null : row[field]!))));
+    lines.push(
+      writeCanonicalRow(columns === undefined ? row : columns.map((field) => (field === undefined ? null : row[field]!))),
+    );
   }
   return Buffer.from(lines.join(''), 'utf8');
 }
@@ -83,7 +85,12 @@ export function readAnswer(messages: Buffer): FrontAnswer {
 }
 
 /** Frontend messages Parse, Bind, Describe (portal), Execute for one statement with text parameters; without Sync. */
-export function frontMessages(sql: string, params: readonly (string | null)[], paramTypes: readonly number[], formats: readonly number[]): Buffer {
+export function frontMessages(
+  sql: string,
+  params: readonly (string | null)[],
+  paramTypes: readonly number[],
+  formats: readonly number[],
+): Buffer {
   const parts: Buffer[] = [];
   const types = Buffer.alloc(2 + 4 * paramTypes.length);
   types.writeInt16BE(paramTypes.length, 0);

@@ -40,7 +40,7 @@ export class Dispatcher {
       case 'insert':
         return await executeInsert(this.load, ctx, plan);
       case 'modify':
-        return await executeModify(this.deps, ctx, plan);
+        return await executeModify(ctx, plan);
       default:
         throw internalError(`a plan of kind ${plan.kind} is not for dispatch`);
     }

@@ -9,8 +9,8 @@ import { RUN_BY_FALLBACK } from '../executor/errors.js';
 import { duckLiterals } from '../executor/params.js';
 import { putRelations, putValues, quoteLiteral } from '../executor/sql-text.js';
 import type { Finish, Input, ReadPlan } from '../planner/types.js';
-import { cancelled } from './errors.js';
 import type { FinishingDuckdb } from './duckdb.js';
+import { cancelled } from './errors.js';
 import { drainAll, type Running, startReading } from './run.js';
 import type { DispatchDeps, Executed, StatementContext } from './types.js';
 
@@ -30,7 +30,9 @@ export async function finishInDuckdb(
     const reading = await startReading(deps, ctx, plan.inputs, { kind: 'parquet' });
     const tasks = await drainAll(ctx, reading, (running, part) => files.append(running, part));
     await files.close();
-    const sql = putRelations(putValues(finish.sql, duckLiterals(finish.params, ctx.params)), (name) => relationOf(plan.inputs, files, name));
+    const sql = putRelations(putValues(finish.sql, duckLiterals(finish.params, ctx.params)), (name) =>
+      relationOf(plan.inputs, files, name),
+    );
     const rows = await runFinish(duckdb, ctx, finish, sql);
     return { rows, tag: null, tasks, finish: 'duckdb' };
   } finally {
@@ -47,7 +49,12 @@ function relationOf(inputs: readonly Input[], files: Files, name: string): strin
   return `(SELECT ${columns.join(', ') || 'NULL AS none'} WHERE false)`;
 }
 
-async function runFinish(duckdb: FinishingDuckdb, ctx: StatementContext, finish: Finish & { engine: 'duckdb' }, sql: string): Promise<number> {
+async function runFinish(
+  duckdb: FinishingDuckdb,
+  ctx: StatementContext,
+  finish: Finish & { engine: 'duckdb' },
+  sql: string,
+): Promise<number> {
   const connection = await duckdb.connect(ctx.output.timeZone);
   const interrupt = () => connection.interrupt();
   ctx.signal.addEventListener('abort', interrupt, { once: true });
@@ -62,7 +69,12 @@ async function runFinish(duckdb: FinishingDuckdb, ctx: StatementContext, finish:
   }
 }
 
-async function streamRows(connection: DuckDBConnection, ctx: StatementContext, finish: Finish & { engine: 'duckdb' }, sql: string): Promise<number> {
+async function streamRows(
+  connection: DuckDBConnection,
+  ctx: StatementContext,
+  finish: Finish & { engine: 'duckdb' },
+  sql: string,
+): Promise<number> {
   const result = await connection.stream(sql);
   const encode = duckChunkEncoder(finish.output, result.columnTypes(), ctx.formats, ctx.output);
   const writer = new RowWriter();
@@ -85,7 +97,10 @@ async function flush(ctx: StatementContext, writer: RowWriter): Promise<void> {
 /** Whatever DuckDB raises in a read is answered by PostgreSQL instead (front, section 6). */
 function engineError(error: unknown): SqlError {
   const text = error instanceof Error ? error.message : String(error);
-  return new SqlError(RUN_BY_FALLBACK, 'the statement cannot be finished in DuckDB', { detail: text.slice(0, 2000), cause: error });
+  return new SqlError(RUN_BY_FALLBACK, 'the statement cannot be finished in DuckDB', {
+    detail: text.slice(0, 2000),
+    cause: error,
+  });
 }
 
 /** One file for each task that sent rows. */

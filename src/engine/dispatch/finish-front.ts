@@ -1,4 +1,4 @@
-import { internalError, SqlError } from '../../core/errors.js';
+import { internalError, notSupported, SqlError } from '../../core/errors.js';
 import type { ResultForm } from '../../model/task.js';
 import { CANONICAL_OUTPUT } from '../codec/heap.js';
 import type { FallbackRequest } from '../front/types.js';
@@ -35,11 +35,20 @@ export async function finishInFront(
   return { rows: answer.count, tag: answer.tag, tasks, finish: 'front' };
 }
 
+/** Undefined schema, table, column, function, object. */
+const UNDEFINED = new Set(['3F000', '42P01', '42703', '42883', '42704']);
+
 async function runFallback(deps: DispatchDeps, ctx: StatementContext, request: FallbackRequest): Promise<Buffer> {
   try {
     return await deps.front.fallback(request);
   } catch (error) {
     if (ctx.signal.aborted) throw cancelled(ctx.signal);
+    if (ctx.ownDefinitions && error instanceof SqlError && UNDEFINED.has(error.sqlstate)) {
+      throw notSupported(
+        'this query cannot run in the transaction that has changed the definitions',
+        'Commit first, then run the query.',
+      );
+    }
     throw error;
   }
 }

@@ -1,9 +1,8 @@
 import { join } from 'node:path';
-import { internalError } from '../../core/errors.js';
+import { internalError, notSupported } from '../../core/errors.js';
 import type { TableDef } from '../../model/table.js';
 import { parseCopyOptions } from '../codec/copy-options.js';
 import { CANONICAL_OUTPUT } from '../codec/heap.js';
-import { notSupported } from '../../core/errors.js';
 import { quoteIdent } from '../executor/sql-text.js';
 import type { InsertPlan, InsertSource, ReadPlan } from '../planner/types.js';
 import { csvOfRows } from './datarow.js';
@@ -28,7 +27,8 @@ export async function insertSelect(
   source: InsertSource & { kind: 'select' },
   table: TableDef,
 ): Promise<Executed> {
-  if (plan.returning !== null) throw notSupported('RETURNING of INSERT … SELECT is not supported', 'Select the rows again after the INSERT.');
+  if (plan.returning !== null)
+    throw notSupported('RETURNING of INSERT … SELECT is not supported', 'Select the rows again after the INSERT.');
   sequence++;
   const spool = new Spool(join(deps.tempDir, `insert_${process.pid}_${sequence}.csv`));
   try {
@@ -41,7 +41,13 @@ export async function insertSelect(
 }
 
 /** All columns in the table's order where no default has to be computed, else the columns that the statement names. */
-async function spoolRows(deps: SelectDeps, ctx: StatementContext, source: InsertSource & { kind: 'select' }, table: TableDef, spool: Spool): Promise<Executed> {
+async function spoolRows(
+  deps: SelectDeps,
+  ctx: StatementContext,
+  source: InsertSource & { kind: 'select' },
+  table: TableDef,
+  spool: Spool,
+): Promise<Executed> {
   const fields = table.needsFront ? undefined : table.columns.map((column) => indexOrAbsent(source.columns, column.attnum));
   const readContext: StatementContext = {
     ...ctx,
@@ -57,7 +63,13 @@ function indexOrAbsent(attnums: readonly number[], attnum: number): number | und
   return at < 0 ? undefined : at;
 }
 
-async function loadSpool(deps: SelectDeps, ctx: StatementContext, source: InsertSource & { kind: 'select' }, table: TableDef, spool: Spool): Promise<number> {
+async function loadSpool(
+  deps: SelectDeps,
+  ctx: StatementContext,
+  source: InsertSource & { kind: 'select' },
+  table: TableDef,
+  spool: Spool,
+): Promise<number> {
   const load = await ShardLoad.begin(deps, ctx, table, table.needsFront ? frontInput(source, table) : null);
   return await load.whole(async () => {
     for await (const block of spool.blocks()) {

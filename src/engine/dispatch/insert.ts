@@ -2,17 +2,17 @@ import { SqlError } from '../../core/errors.js';
 import type { HeapValue } from '../../model/storage.js';
 import type { ColumnDef, Shard, TableDef } from '../../model/table.js';
 import type { WriteTask } from '../../model/task.js';
-import { CANONICAL_OUTPUT, heapFromText, textFromHeap } from '../codec/heap.js';
-import { heapRowEncoder } from '../codec/encode-heap.js';
-import { RowWriter } from '../codec/rowwriter.js';
 import { CanonicalCsvReader } from '../codec/csv.js';
+import { heapRowEncoder } from '../codec/encode-heap.js';
+import { CANONICAL_OUTPUT, heapFromText, textFromHeap } from '../codec/heap.js';
+import { RowWriter } from '../codec/rowwriter.js';
 import type { InsertPlan, ValueRef } from '../planner/types.js';
 import { locksForWrite } from '../txn/names.js';
 import { insertSelect, type SelectDeps } from './insert-select.js';
+import { ShardLoad } from './load.js';
 import { indexOfValue, isSpread, onlyShard, ownerOf, shardAt, tableOf, valueText } from './targets.js';
 import type { CatalogView, Executed, StatementContext } from './types.js';
 import { sendWrites, takeLocks } from './write.js';
-import { ShardLoad } from './load.js';
 
 /** INSERT: rows become heap values (few) or canonical CSV (many), by shard; locks; then they are sent. */
 export async function executeInsert(deps: SelectDeps, ctx: StatementContext, plan: InsertPlan): Promise<Executed> {
@@ -55,11 +55,19 @@ function heapOf(column: ColumnDef, text: string | null): HeapValue {
 }
 
 function valuesOf(ctx: StatementContext, table: TableDef, rows: (ValueRef | null)[][]): HeapValue[][] {
-  return rows.map((refs) => table.columns.map((column, i) => (refs[i] === null ? null : heapOf(column, valueText(refs[i]!, ctx.params)))));
+  return rows.map((refs) =>
+    table.columns.map((column, i) => (refs[i] === null ? null : heapOf(column, valueText(refs[i]!, ctx.params)))),
+  );
 }
 
 /** Sends rows of heap values, and answers RETURNING from them. */
-async function insertRows(deps: SelectDeps, ctx: StatementContext, plan: InsertPlan, table: TableDef, rows: HeapValue[][]): Promise<Executed> {
+async function insertRows(
+  deps: SelectDeps,
+  ctx: StatementContext,
+  plan: InsertPlan,
+  table: TableDef,
+  rows: HeapValue[][],
+): Promise<Executed> {
   checkNotNull(table, plan.notNull, rows);
   const groups = byShard(ctx.view(), table, rows);
   const shards = groups.map((group) => group.shard);
@@ -101,7 +109,12 @@ function indexOfRow(view: CatalogView, table: TableDef, row: HeapValue[]): numbe
       column: column.name,
     });
   }
-  return indexOfValue(view, distribution.colocationId, column.typeOid, textFromHeap(column.typeOid, column.typmod, value, CANONICAL_OUTPUT));
+  return indexOfValue(
+    view,
+    distribution.colocationId,
+    column.typeOid,
+    textFromHeap(column.typeOid, column.typmod, value, CANONICAL_OUTPUT),
+  );
 }
 
 async function sendSpread(ctx: StatementContext, groups: Group[]): Promise<Executed['tasks']> {
@@ -114,7 +127,9 @@ async function sendSpread(ctx: StatementContext, groups: Group[]): Promise<Execu
     else list.push(group);
   }
   const written = await sendWrites(ctx, [...byContent.keys()], (content) =>
-    byContent.get(content)!.map((group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: group.rows })),
+    byContent
+      .get(content)!
+      .map((group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: group.rows })),
   );
   return written.map(({ content, result, ms }) => ({ input: 'insert', content, shards: 1, rows: result.rows, bytes: 0, ms }));
 }
@@ -154,7 +169,12 @@ function describeValue(column: ColumnDef, value: HeapValue): string {
   return text.length > 64 ? `${text.slice(0, 64)}...` : text;
 }
 
-async function giveReturning(ctx: StatementContext, returning: NonNullable<InsertPlan['returning']>, table: TableDef, rows: HeapValue[][]): Promise<void> {
+async function giveReturning(
+  ctx: StatementContext,
+  returning: NonNullable<InsertPlan['returning']>,
+  table: TableDef,
+  rows: HeapValue[][],
+): Promise<void> {
   const at = returning.map((item) => table.columns.findIndex((column) => column.attnum === item.attnum));
   const encode = heapRowEncoder(
     returning.map((item) => item.output),
@@ -171,4 +191,3 @@ async function giveReturning(ctx: StatementContext, returning: NonNullable<Inser
   const count = writer.rows;
   if (count > 0) await ctx.sink.rows(writer.take(), count);
 }
-

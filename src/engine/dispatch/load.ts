@@ -114,7 +114,11 @@ export class ShardLoad {
   /** Rows that only PostgreSQL reads as PostgreSQL does. */
   private async compute(block: CopyBlock & { kind: 'odd' }): Promise<void> {
     if (this.input === null) throw internalError('rows of our own making are not canonical');
-    const target = { schema: this.table.schema, name: this.table.name, columns: this.table.columns.map((column) => column.attnum) };
+    const target = {
+      schema: this.table.schema,
+      name: this.table.name,
+      columns: this.table.columns.map((column) => column.attnum),
+    };
     const computed = await this.ctx.computing.copy(this.input.copySql, block.bytes, block.firstLine, target, this.ctx.front);
     this.rows += this.router.routeCanonical(computed.csv);
   }
@@ -177,4 +181,3 @@ class Sending {
     await Promise.race([pushed.catch(() => this.done), this.done]);
   }
 }
-

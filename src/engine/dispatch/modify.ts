@@ -1,13 +1,13 @@
-import type { WriteResult } from '../../model/task.js';
 import type { Shard } from '../../model/table.js';
+import type { WriteResult } from '../../model/task.js';
 import type { ModifyPlan } from '../planner/types.js';
 import { locksForWrite } from '../txn/names.js';
 import { isSpread, modifyShards, ownerOf, tableOf } from './targets.js';
-import type { DispatchDeps, Executed, StatementContext } from './types.js';
+import type { Executed, StatementContext } from './types.js';
 import { sendWrites, takeLocks } from './write.js';
 
 /** UPDATE or DELETE: locks first, then placements, then one task for each content that owns some of the shards. */
-export async function executeModify(deps: DispatchDeps, ctx: StatementContext, plan: ModifyPlan): Promise<Executed> {
+export async function executeModify(ctx: StatementContext, plan: ModifyPlan): Promise<Executed> {
   const planned = tableOf(ctx.view(), plan.tableId);
   const shards = modifyShards(ctx.view(), planned, plan.where, ctx.params);
   await takeLocks(ctx, locksForWrite(planned, shards, 'modify'));
@@ -15,7 +15,10 @@ export async function executeModify(deps: DispatchDeps, ctx: StatementContext, p
   const view = ctx.view();
   const table = tableOf(view, plan.tableId);
   const copies = isSpread(table) ? null : view.placement(shards[0]!.setKey).contents;
-  const byContent = copies === null ? groupByOwner(shards, (shard) => ownerOf(view, shard.setKey)) : new Map(copies.map((content) => [content, shards]));
+  const byContent =
+    copies === null
+      ? groupByOwner(shards, (shard) => ownerOf(view, shard.setKey))
+      : new Map(copies.map((content) => [content, shards]));
   // All copies of a reference table make the same change; one of them answers.
   const answering = copies === null ? null : copies[0]!;
 

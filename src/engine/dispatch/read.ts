@@ -1,4 +1,4 @@
-import { SqlError } from '../../core/errors.js';
+import { internalError, SqlError } from '../../core/errors.js';
 import { FENCED } from '../executor/errors.js';
 import type { ReadPlan } from '../planner/types.js';
 import type { FinishingDuckdb } from './duckdb.js';
@@ -24,7 +24,8 @@ export async function executeRead(
   plan: ReadPlan,
   fallback: () => ReadPlan,
 ): Promise<Executed> {
-  if (plan.finish?.engine === 'pglite') return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, plan.finish as never));
+  const { finish } = plan;
+  if (finish?.engine === 'pglite') return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, finish));
   const hold = new HeldSink(ctx.sink);
   try {
     return await retried(deps, { ...ctx, sink: hold }, (held) => runOnce(deps, duckdb, held, plan), hold);
@@ -37,7 +38,9 @@ export async function executeRead(
 
 async function runOnce(deps: DispatchDeps, duckdb: FinishingDuckdb, ctx: StatementContext, plan: ReadPlan): Promise<Executed> {
   const executed =
-    plan.finish?.engine === 'duckdb' ? await finishInDuckdb(deps, duckdb, ctx, plan, plan.finish) : await passThrough(deps, ctx, plan);
+    plan.finish?.engine === 'duckdb'
+      ? await finishInDuckdb(deps, duckdb, ctx, plan, plan.finish)
+      : await passThrough(deps, ctx, plan);
   const waiting = (ctx.sink as HeldSink).release();
   if (waiting !== undefined) await waiting;
   return executed;
@@ -53,7 +56,8 @@ async function passThrough(deps: DispatchDeps, ctx: StatementContext, plan: Read
 }
 
 async function answerByFallback(deps: DispatchDeps, ctx: StatementContext, plan: ReadPlan, hold: HeldSink): Promise<Executed> {
-  const finish = plan.finish as never;
+  const { finish } = plan;
+  if (finish?.engine !== 'pglite') throw internalError('a fallback is finished by PostgreSQL');
   if (!hold.released) return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, finish));
   // The client has rows already: what is left to tell is PostgreSQL's own error, which the fallback finds.
   await finishInFront(deps, { ...ctx, sink: { rows: () => undefined } }, plan, finish);
@@ -90,7 +94,10 @@ function mayRetry(ctx: StatementContext, error: unknown): boolean {
 /** Marks between members are not SQLSTATEs. */
 function hidden(error: unknown): unknown {
   if (!(error instanceof SqlError) || error.sqlstate !== FENCED) return error;
-  return new SqlError('40001', 'the segment changed its role while the statement ran', { hint: 'Run the transaction again.', cause: error });
+  return new SqlError('40001', 'the segment changed its role while the statement ran', {
+    hint: 'Run the transaction again.',
+    cause: error,
+  });
 }
 
 class HeldSink implements RowSink {

@@ -25,12 +25,20 @@ export interface Reading {
  * Sends the tasks of all inputs. Placements are read in the turn of sending; where a link is missing it is waited for, and
  * placements are read again.
  */
-export async function startReading(deps: DispatchDeps, ctx: StatementContext, inputs: readonly Input[], form: ResultForm): Promise<Reading> {
+export async function startReading(
+  deps: DispatchDeps,
+  ctx: StatementContext,
+  inputs: readonly Input[],
+  form: ResultForm,
+): Promise<Reading> {
   const own = await ownConnections(ctx);
   for (;;) {
     if (ctx.signal.aborted) throw cancelled(ctx.signal);
     const view = ctx.view();
-    const plan = inputs.map((input) => ({ input, targets: readTargets(view, input.fragment.relations, input.where, ctx.params) }));
+    const plan = inputs.map((input) => ({
+      input,
+      targets: readTargets(view, input.fragment.relations, input.where, ctx.params),
+    }));
     const missing = missingLinks(deps, own, plan);
     if (missing.length === 0) return send(deps, ctx, own, plan, form);
     await deps.links.all(missing);
@@ -102,7 +110,11 @@ function endReading(tasks: Running[], token: ReadToken): void {
 }
 
 /** Reads one task to its end, part by part; each is waited for, so that nothing is kept. */
-export async function drain(ctx: StatementContext, running: Running, take: (part: RunPart) => Promise<void> | undefined): Promise<TaskFigures> {
+export async function drain(
+  ctx: StatementContext,
+  running: Running,
+  take: (part: RunPart) => Promise<void> | undefined,
+): Promise<TaskFigures> {
   const { call, target, input } = running;
   try {
     for await (const part of call.parts) {
@@ -131,4 +143,3 @@ export async function drainAll(
     reading.end();
   }
 }
-

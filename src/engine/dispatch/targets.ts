@@ -1,6 +1,6 @@
 import { internalError } from '../../core/errors.js';
 import { Oid } from '../../model/storage.js';
-import { localSetKey, rangeIndexOf, setKeyOf, type SetKey, type Shard, type TableDef } from '../../model/table.js';
+import { localSetKey, rangeIndexOf, type SetKey, type Shard, setKeyOf, type TableDef } from '../../model/table.js';
 import type { RelationRef } from '../../model/task.js';
 import { COORDINATOR_CONTENT } from '../../model/topology.js';
 import type { CatalogView } from '../catalog/types.js';
@@ -50,9 +50,19 @@ export function indexesOf(view: CatalogView, where: Where & { kind: 'colocated' 
 }
 
 /** Tasks of a read, by content, from the placements as they are now. */
-export function readTargets(view: CatalogView, relations: readonly RelationRef[], where: Where, params: readonly (string | null)[]): Target[] {
+export function readTargets(
+  view: CatalogView,
+  relations: readonly RelationRef[],
+  where: Where,
+  params: readonly (string | null)[],
+): Target[] {
   if (where.kind === 'coordinator') {
-    return [{ content: COORDINATOR_CONTENT, shards: Object.fromEntries(relations.map((r) => [r.alias, [onlyShard(view, r.tableId).shardId]])) }];
+    return [
+      {
+        content: COORDINATOR_CONTENT,
+        shards: Object.fromEntries(relations.map((r) => [r.alias, [onlyShard(view, r.tableId).shardId]])),
+      },
+    ];
   }
   const byContent = new Map<number, Target>();
   for (const index of indexesOf(view, where, params)) {
@@ -67,7 +77,8 @@ export function readTargets(view: CatalogView, relations: readonly RelationRef[]
       byContent.set(content, target);
     }
     for (const relation of relations) {
-      if (isSpread(tableOf(view, relation.tableId))) target.shards[relation.alias]!.push(shardAt(view, relation.tableId, index).shardId);
+      if (isSpread(tableOf(view, relation.tableId)))
+        target.shards[relation.alias]!.push(shardAt(view, relation.tableId, index).shardId);
     }
   }
   return [...byContent.values()];

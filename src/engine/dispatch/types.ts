@@ -48,6 +48,8 @@ export interface StatementContext {
   readonly output: OutputSettings;
   readonly front: FrontSettings;
   readonly computing: Computing;
+  /** The transaction has changed definitions, which the fallback executor does not see before the commit. */
+  readonly ownDefinitions: boolean;
   readonly sql: string;
   /** Aborted by a cancel request, statement_timeout, or when the client is gone; the reason is a SqlError. */
   readonly signal: AbortSignal;

@@ -1,9 +1,9 @@
 import { internalError, SqlError } from '../../core/errors.js';
 import type { LockName } from '../../model/log.js';
 import type { WriteResult, WriteTask } from '../../model/task.js';
+import { FENCED } from '../executor/errors.js';
 import type { Connection } from '../txn/types.js';
 import { cancelled, isConnectionLost, segmentLost } from './errors.js';
-import { FENCED } from '../executor/errors.js';
 import type { StatementContext } from './types.js';
 
 export interface Written {
@@ -13,7 +13,11 @@ export interface Written {
 }
 
 /** Enlists the contents, then sends the tasks of all of them, then waits for all: an error is thrown when none of them runs any more. */
-export async function sendWrites(ctx: StatementContext, contents: readonly number[], tasksOf: (content: number) => WriteTask[]): Promise<Written[]> {
+export async function sendWrites(
+  ctx: StatementContext,
+  contents: readonly number[],
+  tasksOf: (content: number) => WriteTask[],
+): Promise<Written[]> {
   const connections = await enlistAll(ctx, contents);
   const started = performance.now();
   const sent: Promise<Written>[] = [];
@@ -21,9 +25,10 @@ export async function sendWrites(ctx: StatementContext, contents: readonly numbe
     const connection = connections.get(content)!;
     for (const task of tasksOf(content)) {
       sent.push(
-        connection
-          .call('write', task, { signal: ctx.signal })
-          .then((result) => ({ content, result, ms: performance.now() - started }), (error) => Promise.reject(writeError(ctx, content, error))),
+        connection.call('write', task, { signal: ctx.signal }).then(
+          (result) => ({ content, result, ms: performance.now() - started }),
+          (error) => Promise.reject(writeError(ctx, content, error)),
+        ),
       );
     }
   }
@@ -50,5 +55,8 @@ export function writeError(ctx: StatementContext, content: number, error: unknow
 /** Takes locks for a statement, honouring lock_timeout and cancel. */
 export async function takeLocks(ctx: StatementContext, locks: LockName[]): Promise<void> {
   if (ctx.txn === null) throw internalError('a write came without a transaction');
-  await ctx.txn.lock(locks, ctx.lockTimeoutMs > 0 ? { signal: ctx.signal, timeoutMs: ctx.lockTimeoutMs } : { signal: ctx.signal });
+  await ctx.txn.lock(
+    locks,
+    ctx.lockTimeoutMs > 0 ? { signal: ctx.signal, timeoutMs: ctx.lockTimeoutMs } : { signal: ctx.signal },
+  );
 }

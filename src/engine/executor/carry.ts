@@ -31,9 +31,7 @@ export async function carryHeap(
 ): Promise<string> {
   const { ref } = placed;
   const filter =
-    ref.heapFilter === undefined
-      ? null
-      : putSqliteLiterals(ref.heapFilter, sqliteLiterals(task.fragment.params, task.params));
+    ref.heapFilter === undefined ? null : putSqliteLiterals(ref.heapFilter, sqliteLiterals(task.fragment.params, task.params));
   const names = ref.columns.map((attnum) => `c${attnum}`);
   if (ref.withRid === true) names.push('_rid');
   const list = names.length === 0 ? '1 AS _one' : names.join(', ');

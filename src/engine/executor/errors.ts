@@ -1,5 +1,6 @@
 /** Errors of the stores as other members may see them. */
 import { SqlError } from '../../core/errors.js';
+import { engineError } from '../dialect/engine-errors.js';
 
 /** Internal mark: the read failed in the engine; the statement is run again by the fallback. Never shown to clients. */
 export const RUN_BY_FALLBACK = 'DM001';
@@ -16,6 +17,17 @@ export function readError(error: unknown): SqlError {
   if (error instanceof SqlError) return error;
   const text = error instanceof Error ? error.message : String(error);
   return new SqlError(RUN_BY_FALLBACK, 'the fragment cannot be answered here', { detail: text.slice(0, 2000), cause: error });
+}
+
+/** The same for a write, which no fallback can run again: what generated SQL raised on purpose is the client's error. */
+export function writeError(error: unknown): unknown {
+  if (error instanceof SqlError && error.sqlstate !== RUN_BY_FALLBACK) return error;
+  const text =
+    error instanceof SqlError ? (error.fields.detail ?? error.message) : error instanceof Error ? error.message : String(error);
+  return (
+    engineError(text) ??
+    new SqlError('XX000', 'the statement failed in the store of its rows', { detail: text.slice(0, 2000), cause: error })
+  );
 }
 
 /** What a fragment's shape does not allow here: answered by the fallback too. */

@@ -6,14 +6,14 @@ import type { SetKey } from '../../model/table.js';
 import type { RunResult, Task } from '../../model/task.js';
 import type { CallContext } from '../../rpc/types.js';
 import type { Stores, StoreTxn } from '../store/types.js';
-import { cancelled, readError } from './errors.js';
 import { carryHeap, dropCarried, heapResultToParquet } from './carry.js';
 import { runDuck, runDuckToParquet } from './duck-run.js';
+import { cancelled, readError } from './errors.js';
 import { runHeap, runQuick } from './heap-run.js';
 import { Output } from './output.js';
 import type { Publisher, Touched } from './publisher.js';
 import { bySet, columnarRelation, emptyRelation, neededStores, type Placed, placeRelations } from './relations.js';
-import { putRelations } from './sql-text.js';
+import { putRelations, quoteIdent } from './sql-text.js';
 import type { InstanceTxn, Transactions } from './transactions.js';
 
 /** What a reading stands on: each store at its place in the order of commits, or as its own transaction sees it. */
@@ -81,14 +81,38 @@ export class FragmentRunner {
       heapSets: [...all.heapSets].filter((setKey) => !store.isWritten(setKey)),
       columnar: all.columnar && !ownColumnar,
     };
-    const snapshot = await this.publisher.reading(need, () => this.stores.openSnapshot(need));
+    const snapshot = await this.publisher.reading({ ...need, columnar: all.columnar }, async () => {
+      const opened = await this.stores.openSnapshot(need);
+      if (ownColumnar)
+        await this.fixOwn(placed, store).catch((error: unknown) => opened.close().then(() => Promise.reject(error)));
+      return opened;
+    });
     const source: Source = {
       heap: (setKey) => (store.isWritten(setKey) ? store.heapWriter(setKey) : snapshot.heap(setKey)),
       duckdb: async () => (ownColumnar ? store.duckdb() : snapshot.duckdb()),
       txn: ownColumnar ? store : null,
-      close: () => snapshot.close(),
+      close: async () => {
+        await snapshot.close();
+        if (ownColumnar) await (await store.duckdb()).run('ROLLBACK');
+      },
     };
     return this.runOn(task, placed, source, context);
+  }
+
+  /** A DuckDB transaction for this statement alone, whose snapshot is fixed now: BEGIN takes none, a reading of any table does. */
+  private async fixOwn(placed: readonly Placed[], store: StoreTxn): Promise<void> {
+    const connection = await store.duckdb();
+    await connection.run('BEGIN TRANSACTION');
+    const base = placed
+      .flatMap(({ shards }) => shards)
+      .find((shard) => shard.accessMethod === 'columnar' && this.stores.hasShard(shard.shardId));
+    if (base === undefined) return;
+    try {
+      await connection.run(`SELECT 1 FROM ${quoteIdent(base.relation)} LIMIT 0`);
+    } catch (error) {
+      await connection.run('ROLLBACK');
+      throw readError(error);
+    }
   }
 
   private async runOn(task: Task, placed: Placed[], source: Source, context: CallContext): Promise<RunResult> {
@@ -113,13 +137,7 @@ export class FragmentRunner {
     await heapResultToParquet(task, runs, (setKey) => source.heap(setKey), connection, this.scratchFile(), output);
   }
 
-  private async runInDuck(
-    task: Task,
-    placed: Placed[],
-    source: Source,
-    context: CallContext,
-    output: Output,
-  ): Promise<void> {
+  private async runInDuck(task: Task, placed: Placed[], source: Source, context: CallContext, output: Output): Promise<void> {
     const connection = await source.duckdb();
     const interrupt = (): void => connection.interrupt();
     context.signal.addEventListener('abort', interrupt, { once: true });

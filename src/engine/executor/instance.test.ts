@@ -4,6 +4,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Oid } from '../../model/storage.js';
 import type { ModifyFragment, WriteResult } from '../../model/task.js';
+import { duckdbError, sqliteError } from '../dialect/engine-errors.js';
 import { decodeRows, fragment, OUTPUT, SETTINGS, shardDef, TestInstance, temporaryDirectory } from './test-instance.js';
 
 let directory: ReturnType<typeof temporaryDirectory>;
@@ -49,14 +50,28 @@ describe('one-phase commit', () => {
     it(`${method}: shows a commit, hides what is open, and survives a restart`, async () => {
       await one.create(shardDef(10, method));
       const gid = one.gid();
-      expect(await one.insert(gid, 10, [[1, 'a', 150], [2, null, null]])).toEqual({ rows: 2 });
+      expect(
+        await one.insert(gid, 10, [
+          [1, 'a', 150],
+          [2, null, null],
+        ]),
+      ).toEqual({ rows: 2 });
       expect(await one.rows(10, engine)).toEqual([]);
-      expect(await one.rows(10, engine, gid)).toEqual([['1', 'a', '1.50'], ['2', null, null]]);
+      expect(await one.rows(10, engine, gid)).toEqual([
+        ['1', 'a', '1.50'],
+        ['2', null, null],
+      ]);
       const { lsn } = await one.commit1(gid);
       expect(lsn).toBeGreaterThan(0);
-      expect(await one.rows(10, engine)).toEqual([['1', 'a', '1.50'], ['2', null, null]]);
+      expect(await one.rows(10, engine)).toEqual([
+        ['1', 'a', '1.50'],
+        ['2', null, null],
+      ]);
       await restart();
-      expect(await one.rows(10, engine)).toEqual([['1', 'a', '1.50'], ['2', null, null]]);
+      expect(await one.rows(10, engine)).toEqual([
+        ['1', 'a', '1.50'],
+        ['2', null, null],
+      ]);
       expect(await one.call('outcome', { gid })).toEqual({ committed: true });
       expect(await one.call('outcome', { gid: '1.1.999' })).toEqual({ committed: false });
     });
@@ -99,7 +114,10 @@ describe('two-phase commit', () => {
     const gid = one.gid();
     await one.insert(gid, 10, [[1, 'a', 150]]);
     await one.insert(gid, 11, [[2, 'b', 250]]);
-    const locks = [{ name: 'set:c2_10', mode: 'X' as const }, { name: 'shard:11', mode: 'A' as const }];
+    const locks = [
+      { name: 'set:c2_10', mode: 'X' as const },
+      { name: 'shard:11', mode: 'A' as const },
+    ];
     expect(await one.prepare(gid, locks)).toEqual({ readOnly: false });
     expect(await one.rows(10)).toEqual([]);
     await restart();
@@ -140,7 +158,14 @@ describe('two-phase commit', () => {
   it('votes read only where nothing was written', async () => {
     await one.create(shardDef(10, 'heap'));
     const gid = one.gid();
-    await one.call('write', { op: 'modify', gid, fragment: modify('delete', 'sqlite'), shards: [10], params: [], returning: null });
+    await one.call('write', {
+      op: 'modify',
+      gid,
+      fragment: modify('delete', 'sqlite'),
+      shards: [10],
+      params: [],
+      returning: null,
+    });
     expect(await one.prepare(gid)).toEqual({ readOnly: true });
   });
 
@@ -169,7 +194,10 @@ describe('UPDATE and DELETE', () => {
     it(`${method}: changes rows, returns them, and shows its own changes only to itself`, async () => {
       await one.create(shardDef(10, method), shardDef(12, method));
       const load = one.gid();
-      await one.insert(load, 10, [[1, 'a', 100], [2, 'b', 200]]);
+      await one.insert(load, 10, [
+        [1, 'a', 100],
+        [2, 'b', 200],
+      ]);
       await one.insert(load, 12, [[3, 'c', 300]]);
       await one.commit1(load);
       const gid = one.gid();
@@ -180,14 +208,20 @@ describe('UPDATE and DELETE', () => {
           assignments: [{ attnum: 2, sql: `c2 || 'x'` }],
           where: `c1 >= ${p(3)}`,
           params: [{ n: 3, typeOid: Oid.int8, typmod: -1 }],
-          returning: [{ sql: 'c1', output: OUTPUT[0]! }, { sql: 'c2', output: OUTPUT[1]! }],
+          returning: [
+            { sql: 'c1', output: OUTPUT[0]! },
+            { sql: 'c2', output: OUTPUT[1]! },
+          ],
         }),
         shards: [10, 12],
         params: [null, null, '2'],
         returning: { formats: [0, 0], session: SETTINGS },
       });
       expect(result.rows).toBe(2);
-      expect(decodeRows(result.returned!)).toEqual([['2', 'bx'], ['3', 'cx']]);
+      expect(decodeRows(result.returned!)).toEqual([
+        ['2', 'bx'],
+        ['3', 'cx'],
+      ]);
       const removed = await one.call<WriteResult>('write', {
         op: 'modify',
         gid,
@@ -198,12 +232,21 @@ describe('UPDATE and DELETE', () => {
       });
       expect(removed.rows).toBe(1);
       expect(decodeRows(removed.returned!)).toEqual([['3']]);
-      expect(await one.rows(10, engine, gid)).toEqual([['1', 'a', '1.00'], ['2', 'bx', '2.00']]);
+      expect(await one.rows(10, engine, gid)).toEqual([
+        ['1', 'a', '1.00'],
+        ['2', 'bx', '2.00'],
+      ]);
       expect(await one.rows(12, engine, gid)).toEqual([]);
-      expect(await one.rows(10, engine)).toEqual([['1', 'a', '1.00'], ['2', 'b', '2.00']]);
+      expect(await one.rows(10, engine)).toEqual([
+        ['1', 'a', '1.00'],
+        ['2', 'b', '2.00'],
+      ]);
       await one.commit1(gid);
       await restart();
-      expect(await one.rows(10, engine)).toEqual([['1', 'a', '1.00'], ['2', 'bx', '2.00']]);
+      expect(await one.rows(10, engine)).toEqual([
+        ['1', 'a', '1.00'],
+        ['2', 'bx', '2.00'],
+      ]);
       expect(await one.rows(12, engine)).toEqual([]);
     });
 
@@ -221,21 +264,57 @@ describe('UPDATE and DELETE', () => {
         params: [],
         returning: null,
       });
-      await expect(write).rejects.toMatchObject(
-        method === 'heap' ? {} : { sqlstate: '23502', message: 'null value in column "id" of relation "t" violates not-null constraint' },
-      );
+      await expect(write).rejects.toMatchObject({
+        sqlstate: '23502',
+        message: 'null value in column "id" of relation "t" violates not-null constraint',
+      });
       await one.call('abort', { gid });
       expect(await one.rows(10, engine)).toHaveLength(1);
     });
   }
 });
 
+describe('errors of writes', () => {
+  it("what generated SQL raises is the client's error", async () => {
+    await one.create(shardDef(10, 'heap'), shardDef(11, 'columnar'));
+    const load = one.gid();
+    await one.insert(load, 10, [[1, 'a', 100]]);
+    await one.insert(load, 11, [[1, 'a', 100]]);
+    await one.commit1(load);
+    for (const [shard, engine, raise] of [
+      [10, 'sqlite', sqliteError('22012')],
+      [11, 'duckdb', duckdbError('22012')],
+    ] as const) {
+      const gid = one.gid();
+      const write = one.call('write', {
+        op: 'modify',
+        gid,
+        fragment: modify('update', engine, { assignments: [{ attnum: 2, sql: raise }] }),
+        shards: [shard],
+        params: [],
+        returning: null,
+      });
+      await expect(write).rejects.toMatchObject({ sqlstate: '22012', message: 'division by zero' });
+      await one.call('abort', { gid });
+    }
+  });
+});
+
 describe('fragments', () => {
   async function load(): Promise<void> {
     await one.create(shardDef(10, 'heap'), shardDef(20, 'heap'), shardDef(11, 'columnar'), shardDef(21, 'columnar'));
     const gid = one.gid();
-    for (const [shard, from] of [[10, 0], [20, 100], [11, 0], [21, 100]] as const) {
-      await one.insert(gid, shard, Array.from({ length: 100 }, (_, i) => [from + i, `v${i % 10}`, i * 100]));
+    for (const [shard, from] of [
+      [10, 0],
+      [20, 100],
+      [11, 0],
+      [21, 100],
+    ] as const) {
+      await one.insert(
+        gid,
+        shard,
+        Array.from({ length: 100 }, (_, i) => [from + i, `v${i % 10}`, i * 100]),
+      );
     }
     await one.commit1(gid);
   }
@@ -261,18 +340,29 @@ describe('fragments', () => {
       shards: { t0: [10, 20] },
     });
     expect(result.rows).toBe(200);
-    expect(decodeRows(bytes).map(([id]) => Number(id)).sort((a, b) => a - b)).toEqual(Array.from({ length: 200 }, (_, i) => i));
+    expect(
+      decodeRows(bytes)
+        .map(([id]) => Number(id))
+        .sort((a, b) => a - b),
+    ).toEqual(Array.from({ length: 200 }, (_, i) => i));
   });
 
   it('DuckDB: one relation over several shards, heap ones carried over', async () => {
     await load();
-    for (const shards of [[11, 21], [10, 20]]) {
+    for (const shards of [
+      [11, 21],
+      [10, 20],
+    ]) {
       const { bytes } = await one.run({
-        fragment: fragment('duckdb', 'SELECT c2, count(*), sum(c3) FROM {{t0}} AS t0 WHERE c1 < $1::BIGINT GROUP BY c2 ORDER BY c2', {
-          relations: [{ alias: 't0', tableId: 1, columns: [1, 2, 3], heapFilter: 'c1 < ?1' }],
-          params: [{ n: 1, typeOid: Oid.int8, typmod: -1 }],
-          output: [OUTPUT[1]!, { name: 'count', typeOid: Oid.int8, typmod: -1 }, OUTPUT[2]!],
-        }),
+        fragment: fragment(
+          'duckdb',
+          'SELECT c2, count(*), sum(c3) FROM {{t0}} AS t0 WHERE c1 < $1::BIGINT GROUP BY c2 ORDER BY c2',
+          {
+            relations: [{ alias: 't0', tableId: 1, columns: [1, 2, 3], heapFilter: 'c1 < ?1' }],
+            params: [{ n: 1, typeOid: Oid.int8, typmod: -1 }],
+            output: [OUTPUT[1]!, { name: 'count', typeOid: Oid.int8, typmod: -1 }, OUTPUT[2]!],
+          },
+        ),
         shards: { t0: shards },
         params: ['102'],
       });
@@ -324,7 +414,11 @@ describe('fragments', () => {
     await one.create(shardDef(10, 'heap'));
     const gid = one.gid();
     const text = 'x'.repeat(1000);
-    await one.insert(gid, 10, Array.from({ length: 3000 }, (_, i) => [i, text, null]));
+    await one.insert(
+      gid,
+      10,
+      Array.from({ length: 3000 }, (_, i) => [i, text, null]),
+    );
     await one.commit1(gid);
     const task = { fragment: fragment('sqlite', 'SELECT c1, c2, c3 FROM {{t0}}'), shards: { t0: [10] } };
     const { bytes, parts } = await one.run(task);
@@ -350,7 +444,9 @@ describe('fragments', () => {
       fragment('sqlite', 'SELECT abs(-9223372036854775807 - 1), c2, c3 FROM {{t0}} AS t0'),
     ];
     for (const bad of failing) {
-      await expect(one.run({ fragment: bad, shards: { t0: [bad.engine === 'sqlite' ? 10 : 11] } })).rejects.toMatchObject({ sqlstate: 'DM001' });
+      await expect(one.run({ fragment: bad, shards: { t0: [bad.engine === 'sqlite' ? 10 : 11] } })).rejects.toMatchObject({
+        sqlstate: 'DM001',
+      });
     }
   });
 
@@ -363,7 +459,10 @@ describe('fragments', () => {
     call.end();
     expect(await call.result).toEqual({ rows: 3 });
     await one.commit1(gid);
-    expect(await one.rows(10)).toEqual([['1', 'a', '1.50'], ['2', 'b"c', null]]);
+    expect(await one.rows(10)).toEqual([
+      ['1', 'a', '1.50'],
+      ['2', 'b"c', null],
+    ]);
     expect(await one.rows(11, 'duckdb')).toEqual([['3', '', '2.25']]);
   });
 });
@@ -407,9 +506,15 @@ describe('the coordinator part', () => {
     const gid = one.gid();
     await one.insert(gid, 10, [[1, 'a', 1]]);
     let seenAtDecision: Promise<unknown> | undefined;
-    const { lsn } = await one.engine.decide(gid, [0, 1], [], [{ kind: 'setting', key: 'x', row: { name: 'x', value: '1' } }], () => {
-      seenAtDecision = one.rows(10);
-    });
+    const { lsn } = await one.engine.decide(
+      gid,
+      [0, 1],
+      [],
+      [{ kind: 'setting', key: 'x', row: { name: 'x', value: '1' } }],
+      () => {
+        seenAtDecision = one.rows(10);
+      },
+    );
     expect(await seenAtDecision).toEqual([['1', 'a', '0.01']]);
     expect(one.catalog.map(({ ops }) => ops[0]!.key)).toEqual(['incarnation', 'x']);
     expect(one.catalog[1]!.lsn).toBe(lsn);

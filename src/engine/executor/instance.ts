@@ -78,7 +78,7 @@ class Instance implements InstanceEngine {
   private closing: Promise<void> | null = null;
 
   constructor(
-    private readonly options: InstanceOptions,
+    options: InstanceOptions,
     private readonly log: Core['log'],
     private readonly stores: Core['stores'],
     batches: LoggedBatches,

@@ -83,10 +83,14 @@ function checkNotNull(fragment: ModifyFragment, shard: ShardDef, rows: { row: He
 }
 
 function notNullViolation(fragment: ModifyFragment, column: string): SqlError {
-  return new SqlError('23502', `null value in column "${column}" of relation "${fragment.tableName}" violates not-null constraint`, {
-    column,
-    table: fragment.tableName,
-  });
+  return new SqlError(
+    '23502',
+    `null value in column "${column}" of relation "${fragment.tableName}" violates not-null constraint`,
+    {
+      column,
+      table: fragment.tableName,
+    },
+  );
 }
 
 function returnHeap(

@@ -49,7 +49,10 @@ export class MoveTarget {
         heapSets: new Set([setKey]),
         columnar: true,
         publish: (at) =>
-          core.stores.importSet(at, setKey, shards, nextRids, files, (name) => core.log.batchPath(name), { content: source, lsn }),
+          core.stores.importSet(at, setKey, shards, nextRids, files, (name) => core.log.batchPath(name), {
+            content: source,
+            lsn,
+          }),
       },
     );
     await published;
@@ -64,10 +67,7 @@ export class MoveTarget {
     if (found !== checksum) throw new DamsonError(`file ${name} arrived damaged`, { hint: 'The move is tried again.' });
   }
 
-  async apply(
-    { move, setKey, source, txns, upTo, files }: In<'moveApply'>,
-    context: CallContext,
-  ): Promise<Out<'moveApply'>> {
+  async apply({ move, setKey, source, txns, upTo, files }: In<'moveApply'>, context: CallContext): Promise<Out<'moveApply'>> {
     const { core } = this;
     if (files === true) await this.receiveBatches(move, context);
     let last: Promise<void> | undefined;

@@ -44,8 +44,7 @@ async function catchUp(from: number): Promise<number> {
   tail.end();
   const txns: unknown[] = [];
   const files: unknown[] = [];
-  if (process.env.DBG) console.log('round', from);
-  for await (const part of tail.parts) ((part as object).hasOwnProperty('txn') ? txns : files).push(part);
+  for await (const part of tail.parts) (Object.hasOwn(part as object, 'txn') ? txns : files).push(part);
   const { upTo } = await tail.result;
   const apply = target.engine.local.open<{ src: number }>('moveApply', {
     stamp: target.stamp,
@@ -74,7 +73,11 @@ async function insert(id: number): Promise<void> {
 
 describe('moving a set', () => {
   it('carries a heap and a columnar shard over while a writer goes on, and loses and doubles nothing', async () => {
-    await source.create(shardDef(10, 'heap', 'c2_0'), shardDef(11, 'columnar', 'c2_0'), shardDef(12, 'heap', 'c2_1', { tableId: 2 }));
+    await source.create(
+      shardDef(10, 'heap', 'c2_0'),
+      shardDef(11, 'columnar', 'c2_0'),
+      shardDef(12, 'heap', 'c2_1', { tableId: 2 }),
+    );
     for (let id = 0; id < 20; id++) await insert(id);
     let writing = true;
     let next = 20;
@@ -128,7 +131,10 @@ describe('moving a set', () => {
     await source.commit1(gid);
     const change = source.gid();
     const target0 = { alias: 't0', tableId: 1, columns: [1, 2, 3] };
-    for (const [shard, engine] of [[10, 'sqlite'], [11, 'duckdb']] as const) {
+    for (const [shard, engine] of [
+      [10, 'sqlite'],
+      [11, 'duckdb'],
+    ] as const) {
       for (const op of ['update', 'delete'] as const) {
         await source.call('write', {
           op: 'modify',

@@ -1,5 +1,5 @@
 /** Source of a shard move (protocols, section 9): the snapshot of a set, and what became of it since. */
-import { mkdirSync, openSync, readFileSync, readSync, closeSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SqlError } from '../../core/errors.js';
 import type { BatchRef, LogBody, Lsn, ShardChanges, StoreDdl, TxnBody } from '../../model/log.js';

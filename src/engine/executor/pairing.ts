@@ -4,8 +4,8 @@ import { SqlError } from '../../core/errors.js';
 import type { BatchRef } from '../../model/log.js';
 import type { ProbeResult, RoleOrder } from '../../model/task.js';
 import type { Handlers } from '../../rpc/types.js';
-import { MirrorSender } from '../replication/sender.js';
 import { mirrorHandlers } from '../replication/receiver.js';
+import { MirrorSender } from '../replication/sender.js';
 import type { Core } from './core.js';
 
 export interface PairingHooks {
@@ -61,7 +61,10 @@ export class Pairing {
       throw new SqlError('55000', `instance ${dbid} is no mirror`, { hint: 'The coordinator tells instances their roles.' });
     }
     if (timeline < this.hooks.timeline()) {
-      throw new SqlError('55000', `instance ${dbid} was told of timeline ${this.hooks.timeline()}: no log of timeline ${timeline}`);
+      throw new SqlError(
+        '55000',
+        `instance ${dbid} was told of timeline ${this.hooks.timeline()}: no log of timeline ${timeline}`,
+      );
     }
   }
 

@@ -3,9 +3,10 @@
  * in lsn order, and are published in that order once the log says they are safe. Readings are cut into the same order: a
  * reading stands behind every second phase that was received before it, and ahead of every record appended after it.
  */
-import type { ChangeLog } from '../changelog/types.js';
+
 import type { Lsn } from '../../model/log.js';
 import type { SetKey } from '../../model/table.js';
+import type { ChangeLog } from '../changelog/types.js';
 
 /** Stores that a reading needs or a publication touches. */
 export interface Touched {

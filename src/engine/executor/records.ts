@@ -23,6 +23,8 @@ export interface RecordHooks {
 export class RecordApplier {
   /** End of the last record whose effects are in. */
   position: Lsn;
+  /** What every store holds durably: records up to here are read for their gids alone. */
+  private floor: Lsn;
   /** The safe position up to which the log has been read. */
   private seen = -1;
   private running: Promise<void> | null = null;
@@ -37,11 +39,13 @@ export class RecordApplier {
     private readonly hooks: RecordHooks,
   ) {
     this.position = log.start;
+    this.floor = stores.applied();
   }
 
   /** Starts again at the oldest record: memory is rebuilt, stores skip what they have. */
   restart(): void {
     this.position = this.log.start;
+    this.floor = this.stores.applied();
     this.seen = -1;
     this.transactions.clearRead();
   }
@@ -118,10 +122,12 @@ export class RecordApplier {
 
   private async apply(record: LogRecord): Promise<void> {
     const { body, lsn } = record;
+    // New stores say 0, which is the first record's lsn too; they skip what they have.
+    const inStores = this.floor > 0 && lsn <= this.floor;
     switch (body.k) {
       case 'TXN':
         this.transactions.remember(body.gid, lsn);
-        return this.stores.apply(lsn, body.txn);
+        return inStores ? undefined : this.stores.apply(lsn, body.txn);
       case 'PREPARE': {
         const { participants, locks } = body.txn;
         // Its rids are given, though no store has its rows.
@@ -134,15 +140,13 @@ export class RecordApplier {
         const txn = this.transactions.prepared.get(body.gid)?.txn;
         this.transactions.prepared.delete(body.gid);
         // A PREPARE that the log no longer reaches is one whose COMMIT is in every store.
-        if (txn !== undefined) return this.stores.apply(lsn, txn);
-        if (lsn > this.stores.applied()) return this.stores.apply(lsn, await preparedBody(this.log, body.prepareLsn));
-        return;
+        return inStores ? undefined : this.stores.apply(lsn, txn ?? (await preparedBody(this.log, body.prepareLsn)));
       }
       case 'ABORT':
         this.transactions.prepared.delete(body.gid);
         return;
       case 'DECISION':
-        if (body.txn !== null) await this.stores.apply(lsn, body.txn);
+        if (body.txn !== null && !inStores) await this.stores.apply(lsn, body.txn);
         if (body.catalog.length > 0) this.hooks.onCatalog(body.catalog, lsn);
         return;
       case 'STATE':
@@ -152,10 +156,18 @@ export class RecordApplier {
       case 'BARRIER':
         return this.hooks.onBarrier(body.id);
       case 'MOVE_LOAD':
-        if (lsn <= this.stores.applied()) return;
-        return this.stores.importSet(lsn, body.setKey, body.shards, body.nextRids, body.files, (name) => this.log.batchPath(name), body.src);
+        if (inStores) return;
+        return this.stores.importSet(
+          lsn,
+          body.setKey,
+          body.shards,
+          body.nextRids,
+          body.files,
+          (name) => this.log.batchPath(name),
+          body.src,
+        );
       case 'MOVE_APPLY':
-        return this.stores.applyMoved(lsn, body.setKey, body.src, body.txn);
+        return inStores ? undefined : this.stores.applyMoved(lsn, body.setKey, body.src, body.txn);
       case 'CHECKPOINT':
         return this.hooks.onCheckpoint(lsn);
     }

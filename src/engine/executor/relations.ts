@@ -32,8 +32,8 @@ export function bySet(placed: readonly Placed[]): { setKey: SetKey; relations: M
   for (const { ref, shards } of placed) {
     for (const shard of shards) {
       if (shard.accessMethod !== 'heap') throw declined(`${shard.relation} is not a heap relation`);
-      let relations = sets.get(shard.setKey);
-      if (relations === undefined) sets.set(shard.setKey, (relations = new Map()));
+      const relations = sets.get(shard.setKey) ?? new Map<string, ShardDef>();
+      sets.set(shard.setKey, relations);
       if (relations.has(ref.alias)) throw declined(`two shards of ${ref.alias} in set ${shard.setKey}`);
       relations.set(ref.alias, shard);
     }

@@ -2,14 +2,13 @@
  * The role of this instance, by order of the coordinator (protocols, section 7): what a primary and a mirror do, and the
  * ways between them. After a restart nothing is served before an order has come.
  */
-import { readFileSync } from 'node:fs';
 import { DamsonError, SqlError } from '../../core/errors.js';
 import type { BatchRef, Lsn } from '../../model/log.js';
 import type { CoordinatorStamp, HelloResult, ProbeResult, RoleOrder } from '../../model/task.js';
 import type { Handlers } from '../../rpc/types.js';
-import { Pairing } from './pairing.js';
 import type { Core } from './core.js';
 import { FENCED, notServing } from './errors.js';
+import { Pairing } from './pairing.js';
 import type { RecordApplier } from './records.js';
 import { type RoleMemory, readRole, writeRole } from './role-file.js';
 
@@ -81,7 +80,10 @@ export class Roles {
     const { log, options } = this.core;
     const known = Math.max(this.memory?.timeline ?? 0, log.timeline);
     if (order.timeline < known) {
-      throw new SqlError(FENCED, `instance ${options.identity.dbid} has seen timeline ${known}, the order is of ${order.timeline}`);
+      throw new SqlError(
+        FENCED,
+        `instance ${options.identity.dbid} has seen timeline ${known}, the order is of ${order.timeline}`,
+      );
     }
     options.logger.info({ role: order.role, timeline: order.timeline, state: order.state, peer: order.peer?.dbid }, 'role order');
     if (order.role === 'm') await this.becomeMirror(order);
@@ -180,7 +182,7 @@ export class Roles {
       mirror: this.mode === 'primary' ? this.pairing.status() : null,
       pairState: this.memory?.state ?? 'ALONE',
       diskMs,
-      rssBytes: residentBytes(),
+      rssBytes: process.memoryUsage.rss(),
     };
   }
 
@@ -190,15 +192,4 @@ export class Roles {
     await this.pairing.stop();
     await this.applier.stop();
   }
-}
-
-/** Memory that is really taken: what the kernel says, without files that are only mapped. */
-function residentBytes(): number {
-  try {
-    const line = /^RssAnon:\s+(\d+) kB/m.exec(readFileSync('/proc/self/status', 'utf8'));
-    if (line !== null) return Number(line[1]) * 1024;
-  } catch {
-    // Not Linux.
-  }
-  return process.memoryUsage.rss();
 }

@@ -7,7 +7,17 @@ import type { CatalogOp } from '../../model/catalog.js';
 import type { Gid, LockName, Lsn } from '../../model/log.js';
 import { type HeapValue, Oid } from '../../model/storage.js';
 import type { AccessMethod, SetKey, ShardDef } from '../../model/table.js';
-import type { CoordinatorStamp, Fragment, HelloResult, OutputColumn, OutputSettings, RoleOrder, RunPart, RunResult, Task } from '../../model/task.js';
+import type {
+  CoordinatorStamp,
+  Fragment,
+  HelloResult,
+  OutputColumn,
+  OutputSettings,
+  RoleOrder,
+  RunPart,
+  RunResult,
+  Task,
+} from '../../model/task.js';
 import { openInstance } from './instance.js';
 import type { InstanceEngine } from './types.js';
 
@@ -87,6 +97,9 @@ export function decodeRows(bytes: Buffer): (string | null)[][] {
   return rows;
 }
 
+/** Gids are never reused, also not by another instance. */
+let nextGid = 1;
+
 /** One instance with the calls that tests make most. */
 export class TestInstance {
   engine!: InstanceEngine;
@@ -94,7 +107,6 @@ export class TestInstance {
   incarnation = 1;
   readonly catalog: { ops: CatalogOp[]; lsn: Lsn }[] = [];
   readonly fatal: Error[] = [];
-  private nextGid = 1;
 
   constructor(
     readonly directory: string,
@@ -136,7 +148,7 @@ export class TestInstance {
   }
 
   gid(): Gid {
-    return `1.${this.incarnation}.${this.nextGid++}`;
+    return `1.${this.incarnation}.${nextGid++}`;
   }
 
   async create(...shards: ShardDef[]): Promise<void> {
@@ -157,7 +169,9 @@ export class TestInstance {
     return this.call('prepare', { gid, participants: [0, 1], locks });
   }
 
-  async run(task: Partial<Task> & Pick<Task, 'fragment' | 'shards'>): Promise<{ result: RunResult; bytes: Buffer; parts: number }> {
+  async run(
+    task: Partial<Task> & Pick<Task, 'fragment' | 'shards'>,
+  ): Promise<{ result: RunResult; bytes: Buffer; parts: number }> {
     const call = this.engine.local.open<RunResult>('run', {
       stamp: this.stamp,
       params: [],

@@ -6,6 +6,7 @@ import type { ShardDef } from '../../model/table.js';
 import type { PreparedTxn } from '../../model/task.js';
 import type { ServerConnection } from '../../rpc/types.js';
 import type { Stores, StoreTxn } from '../store/types.js';
+import { writeError } from './errors.js';
 import { nextPhase, type TxnEvent, type TxnPhase } from './txn-states.js';
 
 /** One-phase outcomes that are remembered when nobody forgets them: far more than a coordinator can have in flight. */
@@ -53,7 +54,7 @@ export class InstanceTxn {
         return await work();
       } catch (error) {
         if (this.phase === 'ACTIVE') this.go('fail');
-        throw error;
+        throw writeError(error);
       }
     });
   }
@@ -185,9 +186,11 @@ export class Transactions {
   async abandon(): Promise<void> {
     for (const txn of this.all()) {
       if (txn.phase !== 'COMMITTED' && txn.phase !== 'ABORTED') txn.go('loseRole');
-      await txn.queue(() => txn.store.rollback()).catch((error: unknown) => {
-        this.logger.error({ err: error, gid: txn.gid }, 'rollback failed');
-      });
+      await txn
+        .queue(() => txn.store.rollback())
+        .catch((error: unknown) => {
+          this.logger.error({ err: error, gid: txn.gid }, 'rollback failed');
+        });
       this.ended(txn);
     }
   }

@@ -1,8 +1,28 @@
 /** States of a transaction on one instance: a table of rows; a pair without a row is an error. */
 import { internalError } from '../../core/errors.js';
 
-export type TxnPhase = 'ACTIVE' | 'FAILED' | 'FREEZING' | 'PREPARING' | 'PREPARED' | 'COMMITTING' | 'COMMITTED' | 'ABORTED' | 'LOST';
-export type TxnEvent = 'fail' | 'freeze' | 'nothing' | 'logPrepare' | 'vote' | 'logTxn' | 'logCommit' | 'publish' | 'undo' | 'abort' | 'loseRole';
+export type TxnPhase =
+  | 'ACTIVE'
+  | 'FAILED'
+  | 'FREEZING'
+  | 'PREPARING'
+  | 'PREPARED'
+  | 'COMMITTING'
+  | 'COMMITTED'
+  | 'ABORTED'
+  | 'LOST';
+export type TxnEvent =
+  | 'fail'
+  | 'freeze'
+  | 'nothing'
+  | 'logPrepare'
+  | 'vote'
+  | 'logTxn'
+  | 'logCommit'
+  | 'publish'
+  | 'undo'
+  | 'abort'
+  | 'loseRole';
 
 interface Row {
   from: TxnPhase;

@@ -1,7 +1,7 @@
-import type { RpcClient } from '../../rpc/types.js';
 import type { CatalogOp } from '../../model/catalog.js';
 import type { Gid, LockName, Lsn } from '../../model/log.js';
 import type { SegmentMethods } from '../../model/task.js';
+import type { RpcClient } from '../../rpc/types.js';
 
 /**
  * One instance's execution: fragments, transactions, log, stores, replay. A segment's daemon serves it over RPC; the coordinator
@@ -15,7 +15,13 @@ export interface InstanceEngine {
    *  rows of `gid` where it has any. Resolves when safe, published and the catalog ops were given to `onCatalog`.
    *  `onDecided` is called once, when the record is safe, in the turn before the coordinator's own rows are published: the second
    *  phase is sent to the other participants inside it, so that a snapshot sees all of the transaction or nothing (protocols, section 6). */
-  decide(gid: Gid, participants: number[], locks: LockName[], catalog: CatalogOp[], onDecided?: () => void): Promise<{ lsn: Lsn }>;
+  decide(
+    gid: Gid,
+    participants: number[],
+    locks: LockName[],
+    catalog: CatalogOp[],
+    onDecided?: () => void,
+  ): Promise<{ lsn: Lsn }>;
   /** Coordinator only: STATE record; resolves when safe and given to `onCatalog`. */
   state(catalog: CatalogOp[]): Promise<{ lsn: Lsn }>;
   /** Coordinator only: lazily durable. */

@@ -108,10 +108,13 @@ interface Answer {
 /** Other notices come too: those of user functions behind casts, and of PostgreSQL itself. */
 function readAnswer(messages: readonly BackendMessage[]): Answer {
   const answer: Answer = { queries: [], treeLength: 0, fields: null, paramTypes: [] };
+  let parsed = false;
   for (const { type, body } of messages) {
     if (type === 'T') answer.fields = rowDescription(body);
     if (type === 't') answer.paramTypes = parameterDescription(body);
-    if (type !== 'N') continue;
+    // Inside of a transaction the statements that end the scope are printed too.
+    if (type === '1') parsed = true;
+    if (type !== 'N' || parsed) continue;
     const notice = rawFields(body);
     if (notice.M?.toString('latin1') !== 'rewritten parse tree:' || notice.D === undefined) continue;
     answer.queries.push(...readTree(unwrap(notice.D)));
@@ -128,13 +131,15 @@ async function complete(
   rows: QueryRows,
 ): Promise<Analyzed> {
   const { queries, fields, paramTypes } = answer;
-  await lookups.refuseReaders(functionOids(queries), rows);
+  const called = functionOids(queries);
+  await lookups.refuseReaders(called, rows);
+  const functions = await lookups.userFunctions(called, rows);
   const { all, scanned } = relationOids(queries);
   const relations = await lookups.infos(all, rows);
   // Sequences live in the front, and so does every row that SELECT * FROM a sequence can show.
   const ours = relations.every((r) => !scanned.has(r.oid) || r.kind === 'S' || ENGINE_SCHEMAS.includes(r.schema));
   const catalogOnly = ours && queries.every(isReadable);
-  return { queries, fields, paramTypes, relations, catalogOnly, cacheable: !dependsOnTime(queries, sql), generation };
+  return { queries, fields, paramTypes, functions, relations, catalogOnly, cacheable: !dependsOnTime(queries, sql), generation };
 }
 
 const UTILITY = 6;

@@ -163,11 +163,7 @@ function backToUser(request: FallbackRequest): string {
 /** @param open SQL that opens the transaction or savepoint. */
 async function load(scope: Scope, request: FallbackRequest, open: string): Promise<void> {
   // As a replica no trigger fires and no foreign key is checked. The loads were given without indexes or statistics: hash joins suit them best.
-  const begin = [
-    'BEGIN READ WRITE',
-    `SET LOCAL SESSION AUTHORIZATION ${ident(SUPERUSER)}`,
-    'SET LOCAL session_replication_role = replica',
-  ];
+  const begin = [open, `SET LOCAL SESSION AUTHORIZATION ${ident(SUPERUSER)}`, 'SET LOCAL session_replication_role = replica'];
   if (request.settings.gucs.work_mem === undefined) begin.push("SET LOCAL work_mem = '64MB'");
   if (request.settings.gucs.enable_nestloop === undefined) begin.push('SET LOCAL enable_nestloop = off');
   failOnError(await scope.exec(query(begin.join('; '))));

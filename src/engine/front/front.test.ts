@@ -66,6 +66,7 @@ beforeAll(async () => {
   front = await openFront({
     templatePath,
     logger: silentLogger(),
+    limits: { lockMs: 10_000 },
     onRebuilt: () => {
       rebuilt += 1;
     },
@@ -513,16 +514,22 @@ describe('compute', () => {
 
   it('lets a transaction of DDL write on trial, and use the fallback', async () => {
     const transaction = await front.beginDdl(ADMIN);
-    await transaction.exec('CREATE TABLE brandnew (a int NOT NULL, b text NOT NULL)');
-    await transaction.passThrough(query(`INSERT INTO gpexpand.status VALUES ('SETUP', now())`));
-    expect(await transaction.rows('SELECT status FROM gpexpand.status')).toEqual([['SETUP']]);
-    const load = [{ schema: 'public', name: 'brandnew', columns: ['a'], csv: [Buffer.from('1\n2\n')] }];
-    const run = (sql: string) => transaction.fallback({ messages: query(sql), settings: ADMIN, load, deadlineMs: TIMEOUT });
-    expect(rowsIn(await run('SELECT sum(a) FROM brandnew'))).toEqual([['3']]);
-    expect((await failure(run('SELECT 1 / (a - 1) FROM brandnew'))).sqlstate).toBe('22012');
-    expect(await transaction.rows('SELECT count(*) FROM brandnew')).toEqual([['0']]);
-    expect((await transaction.tables()).find((t) => t.name === 'brandnew')?.columns.map((c) => c.notNull)).toEqual([true, true]);
-    await transaction.rollback();
+    try {
+      await transaction.exec('CREATE TABLE brandnew (a int NOT NULL, b text NOT NULL)');
+      await transaction.passThrough(query(`INSERT INTO gpexpand.status VALUES ('SETUP', now())`));
+      expect(await transaction.rows('SELECT status FROM gpexpand.status')).toEqual([['SETUP']]);
+      const load = [{ schema: 'public', name: 'brandnew', columns: ['a'], csv: [Buffer.from('1\n2\n')] }];
+      const run = (sql: string) => transaction.fallback({ messages: query(sql), settings: ADMIN, load, deadlineMs: TIMEOUT });
+      expect(rowsIn(await run('SELECT sum(a) FROM brandnew'))).toEqual([['3']]);
+      expect((await failure(run('SELECT 1 / (a - 1) FROM brandnew'))).sqlstate).toBe('22012');
+      expect(await transaction.rows('SELECT count(*) FROM brandnew')).toEqual([['0']]);
+      expect((await transaction.tables()).find((t) => t.name === 'brandnew')?.columns.map((c) => c.notNull)).toEqual([
+        true,
+        true,
+      ]);
+    } finally {
+      await transaction.rollback();
+    }
     expect(await front.rows('SELECT status FROM gpexpand.status')).toEqual([]);
   });
 

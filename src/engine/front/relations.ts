@@ -2,7 +2,10 @@
 import { notSupported } from '../../core/errors.js';
 import type { TreeNode } from './tree.js';
 import { visitNodes } from './tree-reader.js';
-import type { RelationInfo } from './types.js';
+import type { Analyzed, RelationInfo } from './types.js';
+
+/** A function that is not PostgreSQL's own. */
+export type UserFunction = NonNullable<Analyzed['functions']>[number];
 
 /** Runs a query and gives its rows as text. */
 export type QueryRows = (sql: string, params?: readonly (string | null)[]) => Promise<(string | null)[][]>;
@@ -43,6 +46,7 @@ export function functionOids(queries: readonly TreeNode[]): Set<number> {
 export class CatalogLookups {
   private readonly relations = new Map<number, RelationInfo>();
   private readers: Map<number, string> | undefined;
+  private readonly functions = new Map<number, UserFunction>();
 
   async infos(oids: readonly number[], rows: QueryRows): Promise<RelationInfo[]> {
     const missing = oids.filter((oid) => !this.relations.has(oid));
@@ -50,6 +54,16 @@ export class CatalogLookups {
       for (const info of await readRelations(missing, rows)) this.relations.set(info.oid, info);
     }
     return oids.flatMap((oid) => this.relations.get(oid) ?? []);
+  }
+
+  /** Those of the functions that are not PostgreSQL's own. */
+  async userFunctions(oids: ReadonlySet<number>, rows: QueryRows): Promise<UserFunction[]> {
+    const wanted = [...oids].filter((oid) => oid >= FIRST_USER_OID);
+    const missing = wanted.filter((oid) => !this.functions.has(oid));
+    if (missing.length > 0) {
+      for (const found of await readFunctions(missing, rows)) this.functions.set(found.oid, found);
+    }
+    return wanted.flatMap((oid) => this.functions.get(oid) ?? []);
   }
 
   /** Throws 0A000 where a function of the statement may read tables: the front's are empty, so that its answer would be wrong. */
@@ -79,6 +93,21 @@ async function readRelations(oids: readonly number[], rows: QueryRows): Promise<
     name: row[2] ?? '',
     kind: row[3] ?? '',
     persistence: row[4] ?? '',
+  }));
+}
+
+async function readFunctions(oids: readonly number[], rows: QueryRows): Promise<UserFunction[]> {
+  const found = await rows(
+    `SELECT p.oid, n.nspname, p.proname, p.provolatile, to_json(coalesce(p.proargnames, '{}'))
+     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace WHERE p.oid = ANY ($1::oid[])`,
+    [`{${oids.join(',')}}`],
+  );
+  return found.map((row) => ({
+    oid: Number(row[0]),
+    schema: row[1] ?? '',
+    name: row[2] ?? '',
+    volatility: (row[3] ?? 'v') as UserFunction['volatility'],
+    argNames: JSON.parse(row[4] ?? '[]') as string[],
   }));
 }
 

@@ -169,9 +169,8 @@ function mirrorHealth(facts: ContentFacts, primary: PrimaryHealth, settings: Fts
   const seen = primary === 'ok' ? facts.primary.probe : null;
   // Without the primary's word: it is there, and that is all one knows.
   if (seen === null) return 'behind';
-  // An answer from before this mirror was its peer says nothing of it.
-  if (seen.mirror === null || seen.mirror.dbid !== facts.pair.mirrorDbid)
-    return facts.probingMs < settings.graceMs ? 'behind' : 'stalled';
+  // An answer from before this mirror was its peer says nothing of it; the order is repeated until it is taken.
+  if (seen.mirror === null || seen.mirror.dbid !== facts.pair.mirrorDbid) return 'behind';
   if (seen.mirror.stalledMs >= settings.stallMs) return 'stalled';
   const waitsForBoth = facts.pair.state !== 'JOINING' || seen.pairState === 'JOINING';
   return seen.mirror.connected && seen.mirror.durable >= seen.end && waitsForBoth ? 'level' : 'behind';

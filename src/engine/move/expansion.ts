@@ -32,9 +32,10 @@ export interface ExpansionDeps {
   links: Links;
   locks: LockManager;
   logger: Logger;
-  /** Reads and writes of each table since the start, for ranks by use. */
-  useOf(tableId: number): number;
 }
+
+const MIRROR_WAIT_MS = 120_000;
+const MIRROR_POLL_MS = 50;
 
 export type Tell = (progress: AdminProgress) => void;
 export type RunEnd = 'done' | 'stopped' | 'time' | 'failed';
@@ -72,6 +73,7 @@ export class ClusterExpansion {
       });
     }
     for (const content of contents) await this.makeNode(content, tell);
+    await this.untilMirrored(contents, tell);
     await this.measure();
     const tables = catalog.tables().filter(isSpread);
     const entries = tables.map((table) => queueOp(this.entryOf(table)));
@@ -132,10 +134,12 @@ export class ClusterExpansion {
       throw new DamsonError('no table waits for redistribution', { hint: 'Add segments first: damson expand add -i FILE.' });
     let ranks: { tableId: number; rank: number }[];
     if ('by' in request) {
-      const weight = (tableId: number, bytes: number) => (request.by === 'size' ? bytes : -this.deps.useOf(tableId));
-      const order = [...entries].sort(
-        (a, b) => weight(a.tableId, a.sourceBytes) - weight(b.tableId, b.sourceBytes) || a.tableId - b.tableId,
-      );
+      if (request.by !== 'size') {
+        throw new DamsonError('tables cannot be ranked by use: their use is not counted', {
+          hint: 'Rank by size, or table by table.',
+        });
+      }
+      const order = [...entries].sort((a, b) => a.sourceBytes - b.sourceBytes || a.tableId - b.tableId);
       ranks = order.map((entry, i) => ({ tableId: entry.tableId, rank: i + 1 }));
     } else {
       ranks = [{ tableId: this.queuedTable(request.table), rank: checkRank(request.rank) }];
@@ -206,6 +210,26 @@ export class ClusterExpansion {
       for (const shard of shards) sizes.set(shard.setKey, (sizes.get(shard.setKey) ?? 0) + shard.bytes);
     }
     this.sizes = sizes;
+  }
+
+  /** Rows go only where they are safe: on pairs in sync. */
+  private async untilMirrored(contents: number[], tell: Tell): Promise<void> {
+    const { catalog } = this.deps;
+    const deadline = performance.now() + MIRROR_WAIT_MS;
+    const waiting = () =>
+      contents.filter((content) => catalog.mirrorOf(content) !== undefined && catalog.pair(content)?.state !== 'IN_SYNC');
+    for (let left = waiting(); left.length > 0; left = waiting()) {
+      if (performance.now() > deadline) {
+        throw new DamsonError(
+          `the mirrors of segments ${left.join(', ')} did not come in sync within ${MIRROR_WAIT_MS / 1000} s`,
+          {
+            hint: '`damson state -e` shows why. Run damson expand add again to go on, or damson expand rollback.',
+          },
+        );
+      }
+      await new Promise((resolve) => setTimeout(resolve, MIRROR_POLL_MS));
+    }
+    tell({ message: 'the new segments are healthy' });
   }
 
   /** Reference tables go there first; then, in the record of their placement, it counts as node. */

@@ -10,16 +10,19 @@ import type { InstanceEngine } from '../executor/types.js';
 import type { LockManager } from '../txn/lock-manager.js';
 import { locksOfSet, placeLock } from '../txn/names.js';
 import type { Connection, Links, MethodOutput } from '../txn/types.js';
+import { mergeTxns } from './merge.js';
 import type { RateLimiter } from './rate.js';
 
 /** Longest stay in the queue for the set's locks: writers must not wait behind an idle transaction. */
 const SWITCH_TRY_MS = 20;
 /** A round of catching up that brought no more log than this: the rest fits under the lock. */
 const SMALL_ROUND_BYTES = 1024 * 1024;
-/** Transactions that travel in one message. */
-const APPLY_BATCH = 200;
+/** Transactions of the source that are merged at once. */
+const APPLY_BATCH = 2000;
 const MAX_ATTEMPTS = 5;
-const MAX_SWITCH_TRIES = 2000;
+/** Between tries, on average: writers wait for a try at most a sixth of the time. */
+const MAX_BACKOFF_MS = 100;
+const MAX_SWITCH_TRIES = 10_000;
 
 export interface MoverDeps {
   catalog: CatalogView;
@@ -128,7 +131,7 @@ async function catchUpAndSwitch(deps: MoverDeps, move: Move, signal: AbortSignal
     }
     if (await trySwitch(deps, move, signal, extra)) return;
     deps.logger.debug({ move: move.moveId, setKey: move.setKey, tries }, 'set is in use');
-    await pause(Math.min(1000, 10 * 2 ** Math.min(tries, 7)), signal);
+    await pause((0.5 + Math.random()) * Math.min(MAX_BACKOFF_MS, 10 * 2 ** Math.min(tries, 10)), signal);
   }
   throw new SqlError('55P03', `set ${move.setKey} was in use whenever it was tried to switch it`, {
     hint: 'A transaction keeps it locked. The move goes on when it has ended.',
@@ -193,7 +196,9 @@ class ApplySink {
   private async apply(upTo: Lsn): Promise<void> {
     const txns = this.txns;
     this.txns = [];
-    await this.target.call('moveApply', { ...this.head(), txns, upTo });
+    // One record of a set at a time: the next is sent when this one is safe and in the stores.
+    for (const one of mergeTxns(txns)) await this.target.call('moveApply', { ...this.head(), txns: [one], upTo: one.lsn });
+    await this.target.call('moveApply', { ...this.head(), txns: [], upTo });
   }
 
   private async endUpload(): Promise<void> {
@@ -220,7 +225,7 @@ async function trySwitch(deps: MoverDeps, move: Move, signal: AbortSignal, extra
     { name: placeLock(move.setKey), mode: 'X' as const },
   ];
   try {
-    await deps.locks.acquire(owner, names, { timeoutMs: SWITCH_TRY_MS, signal });
+    await deps.locks.acquire(owner, names, { timeoutMs: SWITCH_TRY_MS, signal, yields: true });
   } catch (error) {
     if (error instanceof SqlError && ['55P03', '40P01'].includes(error.sqlstate)) return false;
     throw error;

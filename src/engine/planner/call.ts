@@ -25,7 +25,10 @@ export function adminCall(query: TreeNode, output: OutputColumn[], own: OwnFunct
   const call = topCall(query);
   const found = call === null ? undefined : own(num(call, 'funcid'));
   if (calls !== 1 || call === null || found === undefined) {
-    throw notSupported("Damson's own functions can only be called alone", 'Write SELECT function(arguments), one call in each statement.');
+    throw notSupported(
+      "Damson's own functions can only be called alone",
+      'Write SELECT function(arguments), one call in each statement.',
+    );
   }
   return { kind: 'call', name: found.name, args: argumentsOf(call, found), output };
 }
@@ -58,7 +61,8 @@ function argumentsOf(call: TreeNode, { name, argNames }: { name: string; argName
   kids(call, 'args').forEach((arg, i) => {
     const position = arg.node === 'NAMEDARGEXPR' ? num(arg, 'argnumber') : i;
     const value = plainValue(arg.node === 'NAMEDARGEXPR' ? mustKid(arg, 'arg') : arg);
-    if (value === undefined) throw notSupported(`arguments of ${name} must be constants or parameters`, 'Compute the value first.');
+    if (value === undefined)
+      throw notSupported(`arguments of ${name} must be constants or parameters`, 'Compute the value first.');
     args[argNames[position] ?? `arg${position + 1}`] = value;
   });
   return args;
@@ -66,7 +70,8 @@ function argumentsOf(call: TreeNode, { name, argNames }: { name: string; argName
 
 function plainValue(node: TreeNode): ValueRef | null | undefined {
   if (node.node === 'RELABELTYPE' || node.node === 'COERCEVIAIO') return plainValue(mustKid(node, 'arg'));
-  if (node.node === 'PARAM' && num(node, 'paramkind') === 0) return { kind: 'param', n: num(node, 'paramid'), typeOid: num(node, 'paramtype') };
+  if (node.node === 'PARAM' && num(node, 'paramkind') === 0)
+    return { kind: 'param', n: num(node, 'paramid'), typeOid: num(node, 'paramtype') };
   if (node.node !== 'CONST') return undefined;
   const text = attempt(() => constText(constOf(node)));
   if (text instanceof Decline) return undefined;

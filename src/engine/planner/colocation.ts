@@ -33,8 +33,11 @@ export class Colocation {
     return { spread, facts };
   }
 
-  /** Does the query's grouping, DISTINCT or window stay within one distribution value? */
-  staysWithin(query: TreeNode, levels: Levels, spread: Spread, facts: Facts): boolean {
+  /**
+   * Do the query's groups, windows and DISTINCT stay within one distribution value?
+   * @param distinct false: the caller makes rows distinct again.
+   */
+  staysWithin(query: TreeNode, levels: Levels, spread: Spread, facts: Facts, distinct = true): boolean {
     if (spread.kind === 'everywhere') return true;
     const inside = [...levels, query];
     const entries = kids(query, 'targetList');
@@ -45,9 +48,9 @@ export class Colocation {
         return column !== null && spread.keys.some((key) => facts.connected(key, column));
       });
     const groups = kids(query, 'groupClause');
-    if ((flag(query, 'hasAggs') || groups.length > 0) && !holdsKey(groups)) return false;
-    const distinct = kids(query, 'distinctClause');
-    if (distinct.length > 0 && !holdsKey(distinct)) return false;
+    if (isGrouped(query) && !holdsKey(groups)) return false;
+    const distinctBy = kids(query, 'distinctClause');
+    if (distinct && distinctBy.length > 0 && !holdsKey(distinctBy)) return false;
     return kids(query, 'windowClause').every((window) => holdsKey(kids(window, 'partitionClause')));
   }
 
@@ -108,13 +111,17 @@ export class Colocation {
     }
     const { spread, facts } = this.ofFrom(query, levels, null);
     if (spread.kind === 'everywhere') return spread;
-    if (kid(query, 'limitCount') !== null || kid(query, 'limitOffset') !== null) return decline('a LIMIT inside a subquery over several segments');
-    if (!this.staysWithin(query, levels, spread, facts)) return decline('a subquery that groups by something else than the distribution column');
+    if (hasLimit(query)) return decline('a LIMIT inside a subquery over several segments');
+    if (!this.staysWithin(query, levels, spread, facts))
+      return decline('a subquery that groups by something else than the distribution column');
     return spread;
   }
 
-  /** UNION ALL of parts that are all spread; of anything else only where it is the same everywhere. */
-  ofSetOperation(query: TreeNode, levels: Levels): { spread: Spread } {
+  /**
+   * UNION ALL of parts that are all spread; of anything else only where it is the same everywhere.
+   * @param limited false: the caller applies the LIMIT to the merged rows.
+   */
+  ofSetOperation(query: TreeNode, levels: Levels, limited = true): { spread: Spread } {
     const arms = kids(query, 'rtable').filter((rte) => num(rte, 'rtekind') === RTE.subquery);
     const spreads = arms.map((rte) => this.ofWhole(mustKid(rte, 'subquery'), [...levels, query]));
     if (spreads.every((spread) => spread.kind === 'everywhere')) return { spread: EVERYWHERE };
@@ -125,7 +132,7 @@ export class Colocation {
     });
     const groups = new Set(spreads.map((spread) => (spread.kind === 'spread' ? spread.colocationId : -1)));
     if (!unionAll || groups.size !== 1) return decline('a set operation over several segments');
-    if (kid(query, 'limitCount') !== null || kid(query, 'limitOffset') !== null) return decline('a LIMIT inside a subquery over several segments');
+    if (limited && hasLimit(query)) return decline('a LIMIT inside a subquery over several segments');
     return { spread: { kind: 'spread', keys: [], colocationId: [...groups][0] as number } };
   }
 
@@ -159,7 +166,8 @@ export class Colocation {
       const keys = { [JOIN.inner]: [...left.keys, ...right.keys], [JOIN.left]: left.keys, [JOIN.right]: right.keys }[type] ?? [];
       return { kind: 'spread', keys, colocationId: left.colocationId };
     }
-    const [spread, preserved] = left.kind === 'spread' ? [left, [JOIN.right, JOIN.full]] : [right as Spread & { kind: 'spread' }, [JOIN.left, JOIN.full]];
+    const [spread, preserved] =
+      left.kind === 'spread' ? [left, [JOIN.right, JOIN.full]] : [right as Spread & { kind: 'spread' }, [JOIN.left, JOIN.full]];
     if ((preserved as number[]).includes(type)) return decline('an outer join that keeps the rows of a reference table');
     return spread;
   }
@@ -169,7 +177,8 @@ export class Colocation {
     for (const sublink of sublinksOf(query)) {
       const subselect = mustKid(sublink, 'subselect');
       if (kid(subselect, 'setOperations') !== null) {
-        if (this.ofSetOperation(subselect, levels).spread.kind !== 'everywhere') decline('a set operation in a subquery expression');
+        if (this.ofSetOperation(subselect, levels).spread.kind !== 'everywhere')
+          decline('a set operation in a subquery expression');
         continue;
       }
       const inner = new Facts(facts);
@@ -187,9 +196,9 @@ export class Colocation {
     const simple =
       kid(subselect, 'limitCount') === null &&
       kid(subselect, 'limitOffset') === null &&
-      !flag(subselect, 'hasAggs') &&
+      !isGrouped(subselect) &&
       !flag(subselect, 'hasWindowFuncs') &&
-      kids(subselect, 'groupClause').length === 0;
+      kids(subselect, 'distinctClause').length === 0;
     const test = kid(sublink, 'testexpr');
     const [left, right] = test?.node === 'OPEXPR' ? kids(test, 'args') : [];
     const entry = kids(subselect, 'targetList')[0];
@@ -198,6 +207,15 @@ export class Colocation {
     const b = columnKey(mustKid(entry, 'expr'), [...levels, subselect], this.relations);
     if (a !== null && b !== null && isHashEquality(num(test as TreeNode, 'opno'))) facts.equal(a, b);
   }
+}
+
+/** Aggregates, GROUP BY, or a HAVING alone: all rows become groups. */
+export function isGrouped(query: TreeNode): boolean {
+  return flag(query, 'hasAggs') || kids(query, 'groupClause').length > 0 || kid(query, 'havingQual') !== null;
+}
+
+function hasLimit(query: TreeNode): boolean {
+  return kid(query, 'limitCount') !== null || kid(query, 'limitOffset') !== null;
 }
 
 /** The sublink stands in WHERE under nothing but AND. */

@@ -38,7 +38,17 @@ export function explainJson(plan: Plan, catalog: PlannerCatalog, options: Explai
   }));
   const finish = plan.finish === null ? {} : { Finish: finishJson(plan.finish, options) };
   const declined = options.verbose === true ? { Declined: plan.declined } : {};
-  return [{ Plan: { 'Node Type': 'Custom Scan', 'Custom Plan Provider': `Damson ${TIER_NAMES[plan.tier]}`, Inputs: inputs, ...finish, ...declined } }];
+  return [
+    {
+      Plan: {
+        'Node Type': 'Custom Scan',
+        'Custom Plan Provider': `Damson ${TIER_NAMES[plan.tier]}`,
+        Inputs: inputs,
+        ...finish,
+        ...declined,
+      },
+    },
+  ];
 }
 
 function finishJson(finish: Finish, options: ExplainOptions): unknown {
@@ -48,7 +58,9 @@ function finishJson(finish: Finish, options: ExplainOptions): unknown {
 function readLines(plan: ReadPlan, catalog: PlannerCatalog, options: ExplainOptions): string[] {
   const lines = [`Custom Scan (Damson ${TIER_NAMES[plan.tier]})`];
   if (plan.finish !== null) {
-    lines.push(`  Finish: ${plan.finish.engine === 'pglite' ? 'PostgreSQL (statement as written)' : 'DuckDB on the coordinator'}`);
+    lines.push(
+      `  Finish: ${plan.finish.engine === 'pglite' ? 'PostgreSQL (statement as written)' : 'DuckDB on the coordinator'}`,
+    );
     if (plan.finish.engine === 'duckdb' && options.verbose === true) lines.push(`  Finish Query: ${plan.finish.sql}`);
   }
   for (const input of plan.inputs) lines.push(...inputLines(input, catalog, options));
@@ -110,7 +122,10 @@ function insertLines(plan: InsertPlan, catalog: PlannerCatalog, options: Explain
     case 'front':
       return [...lines, '  ->  Rows computed by the PostgreSQL front'];
     case 'select':
-      return [...lines, ...explainPlan(plan.source.read, catalog, options).map((line, i) => (i === 0 ? `  ->  ${line}` : `      ${line}`))];
+      return [
+        ...lines,
+        ...explainPlan(plan.source.read, catalog, options).map((line, i) => (i === 0 ? `  ->  ${line}` : `      ${line}`)),
+      ];
   }
 }
 

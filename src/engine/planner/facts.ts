@@ -10,7 +10,7 @@ import { constOf, constText } from '../dialect/constants.js';
 import { attempt, Decline } from '../dialect/decline.js';
 import { flag, kid, kids, mustKid, num, visit, word } from '../dialect/node.js';
 import { JOIN, RTE, rteAt } from '../dialect/query.js';
-import { functionOf, operatorOf } from '../dialect/signatures.js';
+import { operatorOf } from '../dialect/signatures.js';
 import type { TreeNode } from '../front/tree.js';
 import { type Leaf, leafId, type Relations } from './relations.js';
 import type { ValueRef } from './types.js';
@@ -88,8 +88,8 @@ export function columnKey(node: TreeNode, levels: Levels, relations: Relations):
 const INT_LIMITS: Readonly<Record<number, bigint>> = { 21: 32767n, 23: 2147483647n, 20: 9223372036854775807n };
 
 /** A constant or parameter that can be hashed as a value of the column's type; null where that is not certain. */
-function valueOf(node: TreeNode, columnType: number): ValueRef | null {
-  if (node.node === 'RELABELTYPE') return valueOf(mustKid(node, 'arg'), columnType);
+function hashedValue(node: TreeNode, columnType: number): ValueRef | null {
+  if (node.node === 'RELABELTYPE') return hashedValue(mustKid(node, 'arg'), columnType);
   if (node.node === 'PARAM' && num(node, 'paramkind') === 0) {
     const typeOid = num(node, 'paramtype');
     const limit = INT_LIMITS[typeOid];
@@ -133,11 +133,14 @@ export function addFacts(facts: Facts, qual: TreeNode | null, levels: Levels, re
   } else if (qual.node === 'OPEXPR' && isHashEquality(num(qual, 'opno'))) {
     addEquality(facts, kids(qual, 'args'), levels, relations);
   } else if (qual.node === 'SCALARARRAYOPEXPR' && flag(qual, 'useOr') && isHashEquality(num(qual, 'opno'))) {
-    const [left, array] = kids(qual, 'args');
+    const [left, given] = kids(qual, 'args');
+    // varchar is compared as text: the list is coerced, its values stay what they are.
+    const relabelled = given?.node === 'ARRAYCOERCEEXPR' && kid(given, 'elemexpr')?.node === 'RELABELTYPE';
+    const array = relabelled ? (kid(given, 'arg') ?? undefined) : given;
     const column = left === undefined ? null : columnKey(left, levels, relations);
     if (column === null || array === undefined || array.node !== 'ARRAYEXPR') return;
     const type = typeOf(left as TreeNode);
-    const values = kids(array, 'elements').map((element) => (isNullConst(element) ? undefined : valueOf(element, type)));
+    const values = kids(array, 'elements').map((element) => (isNullConst(element) ? undefined : hashedValue(element, type)));
     if (!values.includes(null)) facts.fixed(column, values.filter((value) => value !== undefined) as ValueRef[]);
   }
 }
@@ -155,10 +158,10 @@ function addEquality(facts: Facts, args: TreeNode[], levels: Levels, relations: 
   const [left, right] = [columnKey(a, levels, relations), columnKey(b, levels, relations)];
   if (left !== null && right !== null) facts.equal(left, right);
   else if (left !== null) {
-    const value = valueOf(b, typeOf(a));
+    const value = hashedValue(b, typeOf(a));
     if (value !== null) facts.fixed(left, [value]);
   } else if (right !== null) {
-    const value = valueOf(a, typeOf(b));
+    const value = hashedValue(a, typeOf(b));
     if (value !== null) facts.fixed(right, [value]);
   }
 }
@@ -187,7 +190,14 @@ export function factsOfQuery(query: TreeNode, levels: Levels, above: Facts | nul
 }
 
 /** What a subquery of FROM says of its columns. */
-function exportSubquery(facts: Facts, query: TreeNode, rtindex: number, rte: TreeNode, levels: Levels, relations: Relations): void {
+function exportSubquery(
+  facts: Facts,
+  query: TreeNode,
+  rtindex: number,
+  rte: TreeNode,
+  levels: Levels,
+  relations: Relations,
+): void {
   const subquery = mustKid(rte, 'subquery');
   if (kid(subquery, 'setOperations') !== null) return;
   const inner = factsOfQuery(subquery, levels, null, relations);
@@ -225,7 +235,8 @@ export function leafValues(relations: Relations): Map<string, ValueRef[]> {
     for (const item of kids(kid(query, 'jointree') ?? query, 'fromlist')) walkItem(item, query, inside, facts);
     for (const entry of kids(query, 'cteList')) walk(mustKid(entry, 'ctequery'), inside, null);
     if (kid(query, 'setOperations') !== null) {
-      for (const rte of kids(query, 'rtable')) if (num(rte, 'rtekind') === RTE.subquery) walk(mustKid(rte, 'subquery'), inside, above);
+      for (const rte of kids(query, 'rtable'))
+        if (num(rte, 'rtekind') === RTE.subquery) walk(mustKid(rte, 'subquery'), inside, above);
     }
     for (const sublink of sublinksOf(query)) walk(mustKid(sublink, 'subselect'), inside, facts);
   };
@@ -249,7 +260,8 @@ export function leafValues(relations: Relations): Map<string, ValueRef[]> {
   const walkSubquery = (query: TreeNode, rtindex: number, subquery: TreeNode, inside: Levels, facts: Facts): void => {
     const pushed = new Facts();
     if (takesConditions(subquery)) {
-      const grouped = flag(subquery, 'hasAggs') || kids(subquery, 'groupClause').length > 0;
+      const grouped =
+        flag(subquery, 'hasAggs') || kids(subquery, 'groupClause').length > 0 || kid(subquery, 'havingQual') !== null;
       const keys = new Set(kids(subquery, 'groupClause').map((clause) => num(clause, 'tleSortGroupRef')));
       for (const entry of kids(subquery, 'targetList')) {
         if (flag(entry, 'resjunk') || (grouped && !keys.has(num(entry, 'ressortgroupref')))) continue;

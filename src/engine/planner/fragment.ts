@@ -10,6 +10,7 @@ import { num } from '../dialect/node.js';
 import { type BindTable, QueryWriter } from '../dialect/query.js';
 import { sqlite } from '../dialect/sqlite.js';
 import type { TreeNode } from '../front/tree.js';
+import { heapFilter } from './conjuncts.js';
 import type { Leaf } from './relations.js';
 import type { PlannerCatalog } from './types.js';
 
@@ -19,10 +20,16 @@ export class FragmentRelations {
 
   constructor(private readonly engine: Dialect['engine']) {}
 
-  bind(table: TableDef): { alias: string; relation: string; column: (attnum: number) => ReturnType<typeof columnExpr> } {
+  /** @param filter condition on a heap table whose rows are carried over to DuckDB. */
+  bind(
+    table: TableDef,
+    filter?: string,
+  ): { alias: string; relation: string; column: (attnum: number) => ReturnType<typeof columnExpr> } {
     const alias = `t${this.refs.length}`;
     const used = new Set<number>();
-    this.refs.push({ ref: { alias, tableId: table.tableId, columns: [] }, table, used });
+    const ref: RelationRef = { alias, tableId: table.tableId, columns: [] };
+    if (filter !== undefined) ref.heapFilter = filter;
+    this.refs.push({ ref, table, used });
     return {
       alias,
       relation: `{{${alias}}}`,
@@ -53,9 +60,11 @@ export interface FragmentWriter {
 
 export function fragmentWriter(engine: Dialect['engine'], catalog: PlannerCatalog): FragmentWriter {
   const relations = new FragmentRelations(engine);
-  const bind: BindTable = (_query, _rtindex, rte: TreeNode) => {
+  const bind: BindTable = (query, rtindex, rte: TreeNode) => {
     const table = catalog.tableByOid(num(rte, 'relid'));
-    return table === undefined ? decline('a catalog relation') : relations.bind(table);
+    if (table === undefined) return decline('a catalog relation');
+    const carried = engine === 'duckdb' && table.accessMethod === 'heap';
+    return relations.bind(table, carried ? heapFilter(table, query, rtindex) : undefined);
   };
   return { writer: new QueryWriter(engine === 'sqlite' ? sqlite : duckdb, bind), relations };
 }

@@ -4,18 +4,18 @@ import { attempt, Decline, decline } from '../dialect/decline.js';
 import { duckdb } from '../dialect/duckdb.js';
 import { columnExpr } from '../dialect/expr.js';
 import { exprOf } from '../dialect/expression.js';
-import { flag, kid, kids, mustKid, num, visit, word } from '../dialect/node.js';
-import { type BindTable, JOIN, QueryWriter, type Scope } from '../dialect/query.js';
+import { type BindTable, QueryWriter, type Scope } from '../dialect/query.js';
 import type { TreeNode } from '../front/tree.js';
+import { cannotRaise, conjunctsOf } from './conjuncts.js';
 import { named, type SelectContext } from './context.js';
 import { fragmentOf, fragmentWriter, someColumn } from './fragment.js';
-import { isDistributed, type Leaf, leafId, type Relations } from './relations.js';
+import { isDistributed, type Leaf, leafId } from './relations.js';
 import type { Finish, Input, ReadPlan, ValueRef, Where } from './types.js';
 import { usedColumns } from './used-columns.js';
 
 /** One input for each table that stands in the query; DuckDB on the coordinator does the rest. */
 export function gatherPlan(context: SelectContext): ReadPlan {
-  const { query, relations, catalog, output } = context;
+  const { query, relations, output } = context;
   if (relations.others) decline('a catalog relation');
   const gathered: { leaf: Leaf; name: string; used: Set<number>; mark: string }[] = [];
   const bind: BindTable = (owner, rtindex) => {
@@ -45,9 +45,8 @@ export function gatherPlan(context: SelectContext): ReadPlan {
     const columns = used.size === 0 ? [someColumn(leaf.table)] : [...used].sort((a, b) => a - b);
     const list = columns.map((attnum, i) => `o${i} AS c${attnum}`).join(', ');
     sql = sql.replaceAll(mark, () => `(SELECT ${list} FROM {{${name}}})`);
-    inputs.push(inputOf(context, leaf, name, columns, conjunctsOf(leaf, relations)));
+    inputs.push(inputOf(context, leaf, name, columns, conjunctsOf(leaf.query, leaf.rtindex)));
   }
-  void catalog;
   const finish: Finish = { engine: 'duckdb', sql, params: writer.paramSpecs(), output: named(written.output, output) };
   return { kind: 'read', tier: 'gather', inputs, finish, declined: context.declined, output: finish.output };
 }
@@ -68,14 +67,23 @@ export function fallbackPlan(context: SelectContext): ReadPlan {
     const name = `in${inputs.length}`;
     // A table that is read twice is loaded once: with all rows that either needs.
     const alone = leaves.length === 1;
-    inputs.push(inputOf(context, leaf, name, attnums, alone ? conjunctsOf(leaf, relations).filter(cannotRaise) : [], alone));
+    inputs.push(
+      inputOf(context, leaf, name, attnums, alone ? conjunctsOf(leaf.query, leaf.rtindex).filter(cannotRaise) : [], alone),
+    );
     load.push({ input: name, tableId, columns: attnums });
   }
   return { kind: 'read', tier: 'gather', inputs, finish: { engine: 'pglite', load }, declined: context.declined, output };
 }
 
 /** Rows of one table: the conditions that its engine can evaluate are applied where the rows are. */
-function inputOf(context: SelectContext, leaf: Leaf, name: string, columns: number[], conjuncts: TreeNode[], prune = true): Input {
+function inputOf(
+  context: SelectContext,
+  leaf: Leaf,
+  name: string,
+  columns: number[],
+  conjuncts: TreeNode[],
+  prune = true,
+): Input {
   const engine = leaf.table.accessMethod === 'heap' ? 'sqlite' : 'duckdb';
   const parts = fragmentWriter(engine, context.catalog);
   const table = parts.relations.bind(leaf.table);
@@ -93,7 +101,11 @@ function inputOf(context: SelectContext, leaf: Leaf, name: string, columns: numb
   const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`;
   const fragment = fragmentOf(engine, `SELECT ${list} FROM ${table.relation} AS ${table.alias}${where}`, output, parts);
   const used = new Set(conditions.flatMap((condition) => [...condition.matchAll(/[?$](\d+)/g)].map((match) => Number(match[1]))));
-  return { name, fragment: { ...fragment, params: fragment.params.filter((param) => used.has(param.n)) }, where: whereOf(context, leaf, prune) };
+  return {
+    name,
+    fragment: { ...fragment, params: fragment.params.filter((param) => used.has(param.n)) },
+    where: whereOf(context, leaf, prune),
+  };
 }
 
 function whereOf(context: SelectContext, leaf: Leaf, prune: boolean): Where {
@@ -101,66 +113,4 @@ function whereOf(context: SelectContext, leaf: Leaf, prune: boolean): Where {
   if (!isDistributed(leaf.table) || !('colocationId' in distribution)) return { kind: 'coordinator' };
   const keys: ValueRef[] | null = prune ? (context.values.get(leaf.id) ?? null) : null;
   return { kind: 'colocated', colocationId: distribution.colocationId, keys: keys !== null && keys.length === 0 ? null : keys };
-}
-
-/** Conditions on this table alone that every row of it must meet to matter. */
-function conjunctsOf(leaf: Leaf, relations: Relations): TreeNode[] {
-  void relations;
-  const { query, rtindex } = leaf;
-  const jointree = kid(query, 'jointree');
-  if (jointree === null) return [];
-  const found: TreeNode[] = [];
-  const walk = (item: TreeNode, quals: TreeNode[]): void => {
-    if (item.node !== 'JOINEXPR') {
-      if (num(item, 'rtindex') === rtindex) found.push(...quals.flatMap(conjuncts).filter((qual) => concernsOnly(qual, rtindex)));
-      return;
-    }
-    const on = kid(item, 'quals');
-    const own = on === null ? [] : [on];
-    const type = num(item, 'jointype');
-    const sides = { [JOIN.inner]: [true, true], [JOIN.left]: [true, false], [JOIN.right]: [false, true] }[type] ?? [false, false];
-    // A kept side takes the conditions from above; the other one those of ON.
-    const of = (kept: boolean, joins: boolean) => [...(kept ? quals : []), ...(joins ? own : [])];
-    const inner = type === JOIN.inner;
-    walk(mustKid(item, 'larg'), of(sides[0] === true, inner || type === JOIN.right));
-    walk(mustKid(item, 'rarg'), of(sides[1] === true, inner || type === JOIN.left));
-  };
-  const where = kid(jointree, 'quals');
-  for (const item of kids(jointree, 'fromlist')) walk(item, where === null ? [] : [where]);
-  return found;
-}
-
-function conjuncts(qual: TreeNode): TreeNode[] {
-  return qual.node === 'BOOLEXPR' && word(qual, 'boolop') === 'and' ? kids(qual, 'args').flatMap(conjuncts) : [qual];
-}
-
-function concernsOnly(qual: TreeNode, rtindex: number): boolean {
-  let only = true;
-  let columns = 0;
-  visit(qual, (node) => {
-    if (node.node === 'SUBLINK') only = false;
-    if (node.node === 'VAR') {
-      columns++;
-      if (num(node, 'varno') !== rtindex || num(node, 'varlevelsup') !== 0) only = false;
-    }
-    return only;
-  });
-  return only && columns > 0;
-}
-
-const SAFE_NODES = new Set(['OPEXPR', 'BOOLEXPR', 'NULLTEST', 'BOOLEANTEST', 'RELABELTYPE', 'VAR', 'CONST', 'PARAM', 'SCALARARRAYOPEXPR', 'ARRAYEXPR']);
-const NUMERIC = 1700;
-
-/** Comparisons of columns with values: no engine raises on them, whatever the rows hold. */
-function cannotRaise(qual: TreeNode): boolean {
-  let safe = true;
-  visit(qual, (node) => {
-    if (!SAFE_NODES.has(node.node)) safe = false;
-    if (node.node === 'OPEXPR' && num(node, 'opresulttype') !== 16) safe = false;
-    // Their text is checked when the statement runs.
-    if (node.node === 'PARAM' && (num(node, 'paramtype') === NUMERIC || num(node, 'paramtype') >= 1000 && num(node, 'paramtype') < 1024)) safe = false;
-    if (node.node === 'CONST' && flag(node, 'constisnull')) return undefined;
-    return safe;
-  });
-  return safe;
 }

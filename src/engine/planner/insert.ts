@@ -5,6 +5,7 @@ import type { OutputColumn } from '../../model/task.js';
 import { flag, kid, kids, mustKid, nested, num, visit } from '../dialect/node.js';
 import { RTE } from '../dialect/query.js';
 import type { TreeNode } from '../front/tree.js';
+import { pulledUp } from './pull-up.js';
 import { relationsOf } from './relations.js';
 import type { InsertPlan, InsertSource, PlannerCatalog, ReadPlan, ValueRef } from './types.js';
 import { valueFor } from './values.js';
@@ -21,7 +22,10 @@ export function insertPlan(
     throw notSupported('INSERT … ON CONFLICT is not supported yet', 'Update the rows that exist first, then insert the others.');
   }
   if (kids(query, 'withCheckOptions').length > 0) {
-    throw notSupported('INSERT under row level security or through a view with CHECK OPTION is not supported yet', 'Insert into the table itself.');
+    throw notSupported(
+      'INSERT under row level security or through a view with CHECK OPTION is not supported yet',
+      'Insert into the table itself.',
+    );
   }
   return {
     kind: 'insert',
@@ -110,10 +114,13 @@ function selectSource(
     const column = table.columns.find((one) => one.attnum === attnum);
     return { name: column?.name ?? '', typeOid: column?.typeOid ?? 0, typmod: column?.typmod ?? -1 };
   });
-  const plan = read({ ...select, targetList: renumbered }, output);
+  const plan = read(pulledUp({ ...select, targetList: renumbered }), output);
   if (plan.finish?.engine === 'pglite') {
     const reasons = plan.declined.map(({ tier, reason }) => `${tier}: ${reason}`).join('; ');
-    throw notSupported(`this INSERT … SELECT is not supported (${reasons})`, 'Simplify the SELECT, or store its result in steps.');
+    throw notSupported(
+      `this INSERT … SELECT is not supported (${reasons})`,
+      'Simplify the SELECT, or store its result in steps.',
+    );
   }
   return { kind: 'select', read: plan, columns };
 }

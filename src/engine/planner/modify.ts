@@ -26,7 +26,10 @@ export function modifyPlan(query: TreeNode, table: TableDef, output: OutputColum
   const written = attempt(() => write(query, table, output, op));
   if (written instanceof Decline) {
     const store = table.accessMethod === 'heap' ? 'heap' : 'columnar';
-    throw notSupported(`this ${op.toUpperCase()} of a ${store} table is not supported: ${written.reason}`, 'Simplify the expression, or select the new values and write them by key.');
+    throw notSupported(
+      `this ${op.toUpperCase()} of a ${store} table is not supported: ${written.reason}`,
+      'Simplify the expression, or select the new values and write them by key.',
+    );
   }
   return { kind: 'modify', tableId: table.tableId, fragment: written, where: whereOf(query, table, catalog) };
 }
@@ -34,7 +37,10 @@ export function modifyPlan(query: TreeNode, table: TableDef, output: OutputColum
 function refuse(query: TreeNode, table: TableDef, op: 'update' | 'delete', catalog: PlannerCatalog): void {
   const verb = op.toUpperCase();
   if (kids(mustKid(query, 'jointree'), 'fromlist').length > 1) {
-    throw notSupported(`${verb} with ${op === 'update' ? 'FROM' : 'USING'} is not supported yet`, 'Select the keys first, then write by key.');
+    throw notSupported(
+      `${verb} with ${op === 'update' ? 'FROM' : 'USING'} is not supported yet`,
+      'Select the keys first, then write by key.',
+    );
   }
   if (flag(query, 'hasSubLinks') || kids(query, 'cteList').length > 0) {
     throw notSupported(`${verb} with subqueries is not supported yet`, 'Select the keys first, then write by key.');
@@ -84,7 +90,13 @@ function write(query: TreeNode, table: TableDef, output: OutputColumn[], op: 'up
   };
 }
 
-function returningOf(query: TreeNode, output: OutputColumn[], op: string, context: ExprContext, engine: 'sqlite' | 'duckdb'): ModifyFragment['returning'] {
+function returningOf(
+  query: TreeNode,
+  output: OutputColumn[],
+  op: string,
+  context: ExprContext,
+  engine: 'sqlite' | 'duckdb',
+): ModifyFragment['returning'] {
   const entries = kids(query, 'returningList');
   if (entries.length === 0) return null;
   return entries.map((entry, i) => {
@@ -98,7 +110,8 @@ function returningOf(query: TreeNode, output: OutputColumn[], op: string, contex
 /** OLD is the row that an UPDATE replaces, NEW the one that a DELETE does not leave. */
 function refuseOld(expr: TreeNode, op: string): void {
   const refused = op === 'update' ? 1 : 2;
-  if (expr.node === 'VAR' && num(expr, 'varreturningtype') === refused) decline(op === 'update' ? 'RETURNING OLD' : 'RETURNING NEW');
+  if (expr.node === 'VAR' && num(expr, 'varreturningtype') === refused)
+    decline(op === 'update' ? 'RETURNING OLD' : 'RETURNING NEW');
   for (const field of ['arg', 'args', 'elements', 'expr', 'result', 'defresult']) {
     const one = kid(expr, field);
     if (one !== null) refuseOld(one, op);
@@ -106,7 +119,12 @@ function refuseOld(expr: TreeNode, op: string): void {
   }
 }
 
-function assignmentsOf(query: TreeNode, table: TableDef, writer: QueryWriter, context: ExprContext): ModifyFragment['assignments'] {
+function assignmentsOf(
+  query: TreeNode,
+  table: TableDef,
+  writer: QueryWriter,
+  context: ExprContext,
+): ModifyFragment['assignments'] {
   const key = table.distribution.kind === 'distributed' ? table.distribution.attnum : 0;
   const assignments: ModifyFragment['assignments'] = [];
   for (const entry of kids(query, 'targetList')) {
@@ -142,9 +160,12 @@ function assignment(expr: TreeNode, column: ColumnDef, writer: QueryWriter, cont
   if (numeric && (written.rep === 'opaque') !== (storage.class === 'numeric' && (sqliteStore || storage.duckdb === 'VARCHAR'))) {
     return decline('a numeric that cannot be computed in the form that the column has');
   }
-  if (numeric && written.rep === 'plain' && (written.loose === true || (written.scale ?? 0) !== storage.scale)) return decline('a numeric of another scale');
-  if (written.rep === 'opaque' && (written.type !== column.typeOid || written.constant !== undefined)) return decline('a value of another type');
-  if (written.type !== column.typeOid && !(isText(written.type) && isText(column.typeOid))) return decline('a value of another type');
+  if (numeric && written.rep === 'plain' && (written.loose === true || (written.scale ?? 0) !== storage.scale))
+    return decline('a numeric of another scale');
+  if (written.rep === 'opaque' && (written.type !== column.typeOid || written.constant !== undefined))
+    return decline('a value of another type');
+  if (written.type !== column.typeOid && !(isText(written.type) && isText(column.typeOid)))
+    return decline('a value of another type');
   return sqliteStore ? written.sql : `CAST(${written.sql} AS ${storage.duckdb})`;
 }
 
@@ -185,7 +206,11 @@ function whereOf(query: TreeNode, table: TableDef, catalog: PlannerCatalog): Whe
     case 'distributed': {
       const relations = relationsOf(query, catalog);
       const values = leafValues(relations).get(leafId(relations, query, num(query, 'resultRelation')));
-      return { kind: 'colocated', colocationId: distribution.colocationId, keys: values === undefined || values.length === 0 ? null : values };
+      return {
+        kind: 'colocated',
+        colocationId: distribution.colocationId,
+        keys: values === undefined || values.length === 0 ? null : values,
+      };
     }
   }
 }

@@ -28,7 +28,10 @@ export const planStatement: PlanStatement = (analyzed, catalog) => {
   }
   if (analyzed.catalogOnly) return { kind: 'catalog' };
   if (analyzed.queries.length > 1) {
-    throw notSupported('tables with rewrite rules are not supported', 'Use a trigger-free table, or write the statements one by one.');
+    throw notSupported(
+      'tables with rewrite rules are not supported',
+      'Use a trigger-free table, or write the statements one by one.',
+    );
   }
   return planQuery(query, analyzed, catalog);
 };
@@ -67,7 +70,11 @@ function planQuery(query: TreeNode, analyzed: Analyzed, catalog: PlannerCatalog)
 function targetOf(query: TreeNode, catalog: PlannerCatalog): TableDef {
   const rte = kids(query, 'rtable')[num(query, 'resultRelation') - 1];
   const table = rte === undefined ? undefined : catalog.tableByOid(num(rte, 'relid'));
-  if (table === undefined) throw notSupported('this relation cannot be written to', 'Only tables can: catalogs and views that PostgreSQL does not update are read only.');
+  if (table === undefined)
+    throw notSupported(
+      'this relation cannot be written to',
+      'Only tables can: catalogs and views that PostgreSQL does not update are read only.',
+    );
   return table;
 }
 

@@ -6,7 +6,7 @@ import { exactScale, outputOf } from '../dialect/expr.js';
 import { flag, kid } from '../dialect/node.js';
 import { assemble, constantInt, type Emitted, type QueryWriter, type SortKey, type Target } from '../dialect/query.js';
 import type { TreeNode } from '../front/tree.js';
-import { Colocation, type Spread } from './colocation.js';
+import { Colocation, isGrouped, type Spread } from './colocation.js';
 import { commonKeys, named, type SelectContext } from './context.js';
 import { forBestEngine } from './fragment.js';
 import { isDistributed } from './relations.js';
@@ -18,13 +18,13 @@ export function pushdownPlan(context: SelectContext): ReadPlan {
   if (relations.others) decline('a catalog relation');
   const colocation = new Colocation(relations);
   if (kid(query, 'setOperations') !== null) {
-    const { spread } = colocation.ofSetOperation({ ...query, limitCount: null, limitOffset: null }, []);
+    const { spread } = colocation.ofSetOperation(query, [], false);
     return rowsPlan(context, whereOf(context, spread));
   }
   const { spread, facts } = colocation.ofFrom(query, [], null);
   const where = whereOf(context, spread);
-  const grouped = flag(query, 'hasAggs') || (query.groupClause ?? null) !== null;
-  const whole = colocation.staysWithin({ ...query, distinctClause: null }, [], spread, facts);
+  const grouped = isGrouped(query);
+  const whole = colocation.staysWithin(query, [], spread, facts, false);
   if (whole) return rowsPlan(context, where);
   if (!grouped) return decline('a window over rows of several segments');
   const { fragment, finish } = twoPhase(context);
@@ -34,7 +34,14 @@ export function pushdownPlan(context: SelectContext): ReadPlan {
 function whereOf(context: SelectContext, spread: Spread): Where {
   if (spread.kind === 'everywhere') return decline('no distributed table in FROM');
   const distributed = context.relations.leaves.filter((leaf) => isDistributed(leaf.table));
-  return { kind: 'colocated', colocationId: spread.colocationId, keys: commonKeys(context, distributed.map((leaf) => leaf.id)) };
+  return {
+    kind: 'colocated',
+    colocationId: spread.colocationId,
+    keys: commonKeys(
+      context,
+      distributed.map((leaf) => leaf.id),
+    ),
+  };
 }
 
 function plan(context: SelectContext, input: Input, finish: Finish | null): ReadPlan {
@@ -58,7 +65,10 @@ function rowsPlan(context: SelectContext, where: Where): ReadPlan {
   const fragment = forBestEngine(relations.leaves, catalog, ({ writer }) => {
     const written = segmentRows(query, writer);
     merge = written.merge;
-    return { sql: written.sql, output: [...named(written.output.slice(0, output.length), output), ...written.output.slice(output.length)] };
+    return {
+      sql: written.sql,
+      output: [...named(written.output.slice(0, output.length), output), ...written.output.slice(output.length)],
+    };
   });
   const { columns, sort, distinct, tail, params } = merge as unknown as Merge;
   if (sort.length === 0 && !distinct && tail === '') return plan(context, { name: 'in0', fragment, where }, null);

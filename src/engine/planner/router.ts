@@ -12,7 +12,14 @@ export function routerPlan(context: SelectContext): ReadPlan {
     const written = writer.final(query);
     return { sql: written.sql, output: named(written.output, output) };
   });
-  return { kind: 'read', tier: 'router', inputs: [{ name: 'in0', fragment, where }], finish: null, declined, output: fragment.output };
+  return {
+    kind: 'read',
+    tier: 'router',
+    inputs: [{ name: 'in0', fragment, where }],
+    finish: null,
+    declined,
+    output: fragment.output,
+  };
 }
 
 function oneplace(context: SelectContext): Where {
@@ -20,10 +27,16 @@ function oneplace(context: SelectContext): Where {
   if (relations.others) return decline('a catalog relation');
   const distributed = relations.leaves.filter((leaf) => isDistributed(leaf.table));
   if (distributed.length === 0) return { kind: 'coordinator' };
-  if (relations.leaves.some((leaf) => leaf.table.distribution.kind === 'local')) return decline('a local table beside a distributed one');
-  const groups = new Set(distributed.map(({ table }) => ('colocationId' in table.distribution ? table.distribution.colocationId : -1)));
+  if (relations.leaves.some((leaf) => leaf.table.distribution.kind === 'local'))
+    return decline('a local table beside a distributed one');
+  const groups = new Set(
+    distributed.map(({ table }) => ('colocationId' in table.distribution ? table.distribution.colocationId : -1)),
+  );
   if (groups.size !== 1) return decline('tables of several colocation groups');
-  const keys = commonKeys(context, distributed.map((leaf) => leaf.id));
+  const keys = commonKeys(
+    context,
+    distributed.map((leaf) => leaf.id),
+  );
   if (keys === null) return decline('the distribution column is not fixed for every distributed table');
   if (keys.length !== 1) return decline('several values of the distribution column');
   return { kind: 'colocated', colocationId: [...groups][0] as number, keys };

@@ -31,7 +31,10 @@ export function selectPlan(context: SelectContext): ReadPlan {
 export function refuseSelect(query: TreeNode, volatility: (oid: number) => 'i' | 's' | 'v' | undefined): void {
   visit(query, (node) => {
     if (node.node === 'QUERY' && kids(node, 'rowMarks').length > 0) {
-      throw notSupported('SELECT … FOR UPDATE and FOR SHARE are not supported yet', 'Leave the clause out; UPDATE and DELETE take their own locks.');
+      throw notSupported(
+        'SELECT … FOR UPDATE and FOR SHARE are not supported yet',
+        'Leave the clause out; UPDATE and DELETE take their own locks.',
+      );
     }
     if (node.node === 'QUERY' && flag(node, 'hasModifyingCTE')) {
       throw notSupported('INSERT, UPDATE and DELETE in WITH are not supported yet', 'Write them as statements of their own.');

@@ -7,7 +7,7 @@ import { Oid } from '../../model/storage.js';
 import type { Fragment } from '../../model/task.js';
 import { decline } from '../dialect/decline.js';
 import { duckdb } from '../dialect/duckdb.js';
-import { exactScale, type Expr, made, outputOf } from '../dialect/expr.js';
+import { type Expr, exactScale, made, outputOf } from '../dialect/expr.js';
 import { aggregateCall, exprOf } from '../dialect/expression.js';
 import { flag, kid, kids, mustKid, num } from '../dialect/node.js';
 import { assemble, type Emitted, type Opened, QueryWriter, type Scope, type SortKey, type Target } from '../dialect/query.js';
@@ -46,7 +46,9 @@ class Phases {
   private readonly opened: Opened;
   private readonly shipped: Shipped[] = [];
   private readonly groupBy: string[] = [];
-  private readonly keys = new Map<string, Expr>();
+  private readonly sent = new Map<string, Expr>();
+  /** What the second phase groups by: all keys of the first one but the arguments of DISTINCT aggregates. */
+  private readonly keys = new Set<string>();
   private readonly finisher: QueryWriter;
 
   constructor(
@@ -65,14 +67,21 @@ class Phases {
     }
   }
 
-  /** Ships a column that the rows are grouped by; the coordinator's name of it comes back. */
+  /** A key of both phases; the coordinator's name of it comes back. */
   private key(expr: Expr): Expr {
-    const known = this.keys.get(expr.sql);
+    const key = this.firstKey(expr);
+    this.keys.add(key.sql);
+    return key;
+  }
+
+  /** Ships a column that the segments group by. */
+  private firstKey(expr: Expr): Expr {
+    const known = this.sent.get(expr.sql);
     if (known !== undefined) return known;
     this.parts.writer.dialect.comparable(exactScale(expr));
     this.groupBy.push(expr.sql);
     const key = this.ship(expr);
-    this.keys.set(expr.sql, key);
+    this.sent.set(expr.sql, key);
     return key;
   }
 
@@ -120,7 +129,7 @@ class Phases {
     const shown = targets.filter(({ entry }) => !flag(entry, 'resjunk'));
     const outputs = shown.map(({ expr }, i) => outputOf(expr, `o${i}`, 'duckdb'));
     const emitted: Emitted[] = outputs.map(({ sql }, i) => ({ sql, name: `r${i}` }));
-    const keys = groupCount === 0 ? [] : [...this.keys.values()].map((key) => key.sql);
+    const keys = groupCount === 0 ? [] : [...this.keys];
     const body = ` FROM {{in0}} AS i${keys.length === 0 ? '' : ` GROUP BY ${keys.join(', ')}`}${havingSql}`;
     const sql = assemble(emitted, targets, sort, distinct, body, finisher.limits(query, scope));
     return { sql, output: outputs.map(({ output }) => output), params: finisher.paramSpecs() };
@@ -142,15 +151,24 @@ class Phases {
       if (arg === undefined || call.args.length !== 1) return decline('a DISTINCT aggregate of several arguments');
       const value = call.filter === null ? arg.sql : `CASE WHEN ${call.filter.sql} THEN ${arg.sql} END`;
       const { constant, text, ...shape } = arg;
-      const sent = this.key(made(call.filter === null ? [arg] : [arg, call.filter], { ...shape, sql: value, fixed: false }));
+      const sent = this.firstKey(made(call.filter === null ? [arg] : [arg, call.filter], { ...shape, sql: value, fixed: false }));
       return duckdb.aggregate({ ...call, args: [sent], filter: null });
     }
     const plain = { ...call, distinct: false };
     const { name } = call.signature;
     if (name === 'count') return this.total(this.ship(writer.dialect.aggregate(plain)));
-    if (name !== 'avg') return this.again(name, this.ship(writer.dialect.aggregate(plain)));
+    if (name !== 'avg') return this.again(name, this.ship(this.partial(plain)), call.resultType);
     if (arg === undefined) return decline('avg');
     return this.average(plain, arg);
+  }
+
+  /** SQLite's sum of int8 is an int8 (or raises): it is shipped as what it is, not as a decimal of at most 18 digits. */
+  private partial(call: ReturnType<typeof aggregateCall>): Expr {
+    const { dialect } = this.parts.writer;
+    const partial = dialect.aggregate(call);
+    if (dialect.engine !== 'sqlite' || call.signature.text !== 'sum(int8)') return partial;
+    const { scale, precision, ...shape } = partial;
+    return { ...shape, type: Oid.int8 };
   }
 
   /** count = sum of counts, 0 over nothing. */
@@ -158,19 +176,23 @@ class Phases {
     return made([partial], { sql: `CAST(COALESCE(sum(${partial.sql}), 0) AS BIGINT)`, type: Oid.int8, typmod: -1, scale: 0 });
   }
 
-  private again(name: string, partial: Expr): Expr {
-    if (name === 'sum' && partial.type === Oid.int8) {
+  private again(name: string, partial: Expr, resultType = partial.type): Expr {
+    if (name === 'sum' && partial.type === Oid.int8 && resultType === Oid.int8) {
       return made([partial], { sql: `CAST(sum(${partial.sql}) AS BIGINT)`, type: Oid.int8, typmod: -1 });
     }
     const signature: Signature = { name, types: [typeName(partial.type)], text: `${name}(${typeName(partial.type)})` };
-    return duckdb.aggregate({ signature, args: [partial], star: false, distinct: false, filter: null, resultType: partial.type });
+    return duckdb.aggregate({ signature, args: [partial], star: false, distinct: false, filter: null, resultType });
   }
 
   private average(call: ReturnType<typeof aggregateCall>, arg: Expr): Expr {
     const { dialect } = this.parts.writer;
     const type = typeName(arg.type);
     const sumType = type === 'int2' || type === 'int4' ? Oid.int8 : type === 'float8' ? Oid.float8 : Oid.numeric;
-    const sum = this.again('sum', this.ship(dialect.aggregate({ ...call, signature: renamed(call.signature, 'sum'), resultType: sumType })));
+    const sum = this.again(
+      'sum',
+      this.ship(this.partial({ ...call, signature: renamed(call.signature, 'sum'), resultType: sumType })),
+      sumType,
+    );
     const count = this.total(
       this.ship(dialect.aggregate({ ...call, signature: renamed(call.signature, 'count'), resultType: Oid.int8 })),
     );

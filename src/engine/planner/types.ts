@@ -1,6 +1,6 @@
-import type { Analyzed } from '../front/types.js';
-import type { Fragment, ModifyFragment, OutputColumn, ParamSpec } from '../../model/task.js';
 import type { SetPlacement, Shard, TableDef } from '../../model/table.js';
+import type { Fragment, ModifyFragment, OutputColumn, ParamSpec } from '../../model/task.js';
+import type { Analyzed } from '../front/types.js';
 
 /** What the planner knows of tables. By OID of the front, as they stand in the tree. */
 export interface PlannerCatalog {

@@ -27,7 +27,10 @@ export function usedColumns(relations: Relations): Map<number, Set<number>> {
     const leaf = relations.byId.get(leafId(relations, query, num(node, 'varno')));
     if (leaf === undefined) return;
     if (attno < 0) {
-      throw notSupported(`system columns of table "${leaf.table.name}" are not supported`, 'Rows of a cluster have no ctid, xmin or tableoid; use a key.');
+      throw notSupported(
+        `system columns of table "${leaf.table.name}" are not supported`,
+        'Rows of a cluster have no ctid, xmin or tableoid; use a key.',
+      );
     }
     const columns = used.get(leaf.table.tableId) as Set<number>;
     if (attno === 0) for (const column of leaf.table.columns) columns.add(column.attnum);
@@ -41,7 +44,10 @@ export function usedColumns(relations: Relations): Map<number, Set<number>> {
     }
     if (!('node' in value)) return;
     const node = value as TreeNode;
-    if (node.node === 'VAR') return see(node, levels);
+    if (node.node === 'VAR') {
+      see(node, levels);
+      return;
+    }
     const inside = node.node === 'QUERY' ? [...levels, node] : levels;
     for (const [field, child] of Object.entries(node)) {
       // Lists every column of both sides, read or not.

@@ -1,6 +1,7 @@
 /** Values of INSERT and UPDATE that are known at execution: constants and parameters, under coercions to their column's type. */
-import { type ColumnDef } from '../../model/table.js';
+
 import { Oid, storageOf } from '../../model/storage.js';
+import type { ColumnDef } from '../../model/table.js';
 import { constOf, constText } from '../dialect/constants.js';
 import { attempt, Decline } from '../dialect/decline.js';
 import { kids, mustKid, num } from '../dialect/node.js';
@@ -10,7 +11,11 @@ import type { ValueRef } from './types.js';
 
 const IMPLICIT = 2;
 /** Casts that keep the text of a value as it is. */
-const WIDENING = new Set(['int4(int2)', 'int8(int2)', 'int8(int4)', 'numeric(int2)', 'numeric(int4)', 'numeric(int8)']);
+const WIDENING = new Set([
+  ...['int4(int2)', 'int8(int2)', 'int8(int4)', 'numeric(int2)', 'numeric(int4)', 'numeric(int8)'],
+  // Rounded once, from the text, as PostgreSQL itself does it for numeric.
+  ...['float8(int2)', 'float8(int4)', 'float8(int8)', 'float8(numeric)'],
+]);
 /** Length coercions that the column's own conversion makes too. */
 const LENGTHS = new Set(['numeric(numeric,int4)', 'varchar(varchar,int4,bool)', 'bpchar(bpchar,int4,bool)']);
 
@@ -52,10 +57,11 @@ function coerced(node: TreeNode, column: ColumnDef): ValueRef | null | undefined
   if (signature === undefined || arg === undefined || num(node, 'funcformat') !== IMPLICIT) return undefined;
   if (LENGTHS.has(signature.text) && num(node, 'funcresulttype') === column.typeOid) {
     const value = length?.node === 'CONST' ? attempt(() => constOf(length)) : undefined;
-    if (value === undefined || value instanceof Decline || value.kind !== 'int' || Number(value.value) !== column.typmod) return undefined;
+    if (value === undefined || value instanceof Decline || value.kind !== 'int' || Number(value.value) !== column.typmod)
+      return undefined;
     return valueFor(arg, column);
   }
   if (!WIDENING.has(signature.text) || num(node, 'funcresulttype') !== column.typeOid) return undefined;
-  const from = { int2: Oid.int2, int4: Oid.int4, int8: Oid.int8 }[signature.types[0] as 'int2' | 'int4' | 'int8'];
+  const from = Oid[signature.types[0] as 'int2' | 'int4' | 'int8' | 'numeric'];
   return valueFor(arg, column, from);
 }

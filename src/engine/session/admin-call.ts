@@ -15,7 +15,13 @@ import type { Bound } from './statement.js';
 type Arguments = Record<string, string | null>;
 
 /** `SELECT create_distributed_table('t', 'c')` and its kin: calls of our own functions at the top of a SELECT. */
-export async function runAdminCall(session: Session, plan: AdminCallPlan, bound: Bound, formats: number[], answer: Answer): Promise<string> {
+export async function runAdminCall(
+  session: Session,
+  plan: AdminCallPlan,
+  bound: Bound,
+  formats: number[],
+  answer: Answer,
+): Promise<string> {
   const args: Arguments = {};
   for (const [name, ref] of Object.entries(plan.args)) args[name] = ref === null ? null : valueText(ref, bound.params);
   const value = await call(session, plan, args);
@@ -26,7 +32,9 @@ export async function runAdminCall(session: Session, plan: AdminCallPlan, bound:
   const writer = new RowWriter(256);
   const encode = heapRowEncoder(plan.output, formats, session.settings.output());
   encode(
-    plan.output.map((column) => (value === null ? (column.typeOid === VOID ? '' : null) : heapFromText(column.typeOid, column.typmod, value))),
+    plan.output.map((column) =>
+      value === null ? (column.typeOid === VOID ? '' : null) : heapFromText(column.typeOid, column.typmod, value),
+    ),
     writer,
   );
   await answer.rows(writer.take(), 1);
@@ -40,7 +48,9 @@ async function call(session: Session, plan: AdminCallPlan, args: Arguments): Pro
     case 'create_distributed_table':
       return await createDistributedTable(session, args);
     case 'create_reference_table':
-      return await change(session, args, 'reference', (table) => createReference(session.shared.deps.catalog, session.tx.view(), table));
+      return await change(session, args, 'reference', (table) =>
+        createReference(session.shared.deps.catalog, session.tx.view(), table),
+      );
     case 'undistribute_table':
       return await change(session, args, 'local', (table) => undistribute(session.shared.deps.catalog, session.tx.view(), table));
     case 'alter_table_set_access_method':
@@ -57,10 +67,14 @@ async function createDistributedTable(session: Session, args: Arguments): Promis
   if (type !== 'hash') throw notSupported(`distribution type "${type}" is not supported`, "Use 'hash'.");
   const column = args.distribution_column;
   if (column === null || column === undefined) {
-    throw notSupported('a distributed table needs a distribution column here', 'Use CREATE TABLE … DISTRIBUTED RANDOMLY for a table without.');
+    throw notSupported(
+      'a distributed table needs a distribution column here',
+      'Use CREATE TABLE … DISTRIBUTED RANDOMLY for a table without.',
+    );
   }
   const options: DistributeOptions = { column };
-  const shardCount = args.shard_count === null || args.shard_count === undefined ? shardCountOf(session) : Number(args.shard_count);
+  const shardCount =
+    args.shard_count === null || args.shard_count === undefined ? shardCountOf(session) : Number(args.shard_count);
   if (shardCount !== undefined) options.shardCount = shardCount;
   if (args.colocate_with !== null && args.colocate_with !== undefined) options.colocateWith = args.colocate_with;
   return await change(session, args, 'distributed', (table) => {
@@ -69,7 +83,12 @@ async function createDistributedTable(session: Session, args: Arguments): Promis
 }
 
 /** Builds the change under the definition's lock, and carries the rows over. */
-async function change(session: Session, args: Arguments, wanted: 'distributed' | 'reference' | 'local', build: (table: TableDef) => TableChange): Promise<null> {
+async function change(
+  session: Session,
+  args: Arguments,
+  wanted: 'distributed' | 'reference' | 'local',
+  build: (table: TableDef) => TableChange,
+): Promise<null> {
   session.tx.refuseWriteInReadOnly('SELECT');
   const found = await tableArgument(session, args);
   await checkOwner(session, found);
@@ -105,7 +124,8 @@ async function shardIdOf(session: Session, args: Arguments): Promise<string | nu
   if (distribution.kind === 'local') throw new SqlError('42P16', `relation is not distributed`);
   if (distribution.kind !== 'distributed') return String(view.shards(table.tableId)[0]?.shardId ?? '');
   const value = args.distribution_value;
-  if (value === null || value === undefined) throw new SqlError('22023', 'distribution value cannot be NULL for tables other than reference tables.');
+  if (value === null || value === undefined)
+    throw new SqlError('22023', 'distribution value cannot be NULL for tables other than reference tables.');
   const column = table.columns.find((candidate) => candidate.attnum === distribution.attnum)!;
   const index = indexOfValue(view, distribution.colocationId, column.typeOid, value);
   return String(view.shards(table.tableId)[index]!.shardId);
@@ -115,7 +135,9 @@ async function shardIdOf(session: Session, args: Arguments): Promise<string | nu
 async function tableArgument(session: Session, args: Arguments): Promise<TableDef> {
   const text = args.table_name ?? null;
   if (text === null) throw new SqlError('22004', 'table_name must not be NULL');
-  const oid = /^\d+$/.test(text) ? Number(text) : Number((await frontRows(session, 'SELECT $1::pg_catalog.regclass::pg_catalog.oid', [text]))[0]?.[0]);
+  const oid = /^\d+$/.test(text)
+    ? Number(text)
+    : Number((await frontRows(session, 'SELECT $1::pg_catalog.regclass::pg_catalog.oid', [text]))[0]?.[0]);
   const table = tableOfOid(session, oid);
   if (table !== undefined) return table;
   const [row] = await frontRows(session, 'SELECT $1::pg_catalog.oid::pg_catalog.regclass', [String(oid)]);
@@ -123,7 +145,11 @@ async function tableArgument(session: Session, args: Arguments): Promise<TableDe
 }
 
 async function checkOwner(session: Session, table: TableDef): Promise<void> {
-  const [row] = await frontRows(session, 'SELECT pg_catalog.pg_has_role($1, $2, $3)', [session.settings.currentRole, table.owner, 'USAGE']);
+  const [row] = await frontRows(session, 'SELECT pg_catalog.pg_has_role($1, $2, $3)', [
+    session.settings.currentRole,
+    table.owner,
+    'USAGE',
+  ]);
   if (row?.[0] === 't' || row?.[0] === 'true') return;
   throw new SqlError('42501', `must be owner of table ${table.name}`);
 }

@@ -10,9 +10,9 @@ const many = (row: string) => new Array(100).fill(row).join(', ');
 
 describe('an INSERT of many constant rows', () => {
   it('is analysed by its first row', () => {
-    expect(first(`select 'é'; insert into "values" (a, b) values ${many("(-1, 'it''s )', null, default, '1'::numeric(3, 1))")}`)).toBe(
-      `insert into "values" (a, b) values (-1, 'it''s )', null, default, '1'::numeric(3, 1))`,
-    );
+    expect(
+      first(`select 'é'; insert into "values" (a, b) values ${many("(-1, 'it''s )', null, default, '1'::numeric(3, 1))")}`),
+    ).toBe(`insert into "values" (a, b) values (-1, 'it''s )', null, default, '1'::numeric(3, 1))`);
   });
 
   it.each([

@@ -12,7 +12,13 @@ const BULK_ROWS = 64;
 export function firstRowOfBulkInsert(statement: RawStatement): string | null {
   if (statement.tag !== 'InsertStmt') return null;
   const { node, sql } = statement;
-  if (node.onConflictClause !== undefined || node.returningClause !== undefined || listOf(node.returningList).length > 0 || node.withClause !== undefined) return null;
+  if (
+    node.onConflictClause !== undefined ||
+    node.returningClause !== undefined ||
+    listOf(node.returningList).length > 0 ||
+    node.withClause !== undefined
+  )
+    return null;
   const select = (node.selectStmt as RawNode | undefined)?.SelectStmt as RawNode | undefined;
   const rows = listOf(select?.valuesLists);
   if (rows.length < BULK_ROWS || select?.sortClause !== undefined || select?.limitCount !== undefined) return null;

@@ -47,9 +47,16 @@ function takeSetConfig(session: Session, select: RawNode): void {
 }
 
 /** The one relation of ours that users may write: ranks of an expansion's tables. */
-async function changeCatalog(session: Session, statement: RawStatement, command: string, planned: Planned, bound: Bound): Promise<string> {
+async function changeCatalog(
+  session: Session,
+  statement: RawStatement,
+  command: string,
+  planned: Planned,
+  bound: Bound,
+): Promise<string> {
   const [relation] = planned.analyzed.relations;
-  if (command === 'UPDATE' && relation?.schema === 'gpexpand' && relation.name === 'status_detail') return await setRanks(session, statement, bound);
+  if (command === 'UPDATE' && relation?.schema === 'gpexpand' && relation.name === 'status_detail')
+    return await setRanks(session, statement, bound);
   throw new SqlError('42501', `permission denied: "${relation?.schema}.${relation?.name}" is a system catalog`, {
     hint: 'The cluster keeps its catalogs itself. In gpexpand.status_detail, rank can be updated.',
   });
@@ -73,7 +80,8 @@ async function setRanks(session: Session, statement: RawStatement, bound: Bound)
       const [schema, table] = name.split('.');
       const found = catalog.tableByName(schema ?? '', table ?? '');
       if (found === undefined) continue;
-      if (rank === null || rank === undefined || Number(rank) < 0) throw new SqlError('22023', `rank of ${name} must be a number from 0`);
+      if (rank === null || rank === undefined || Number(rank) < 0)
+        throw new SqlError('22023', `rank of ${name} must be a number from 0`);
       ranks.push({ tableId: found.tableId, rank: Number(rank) });
     }
   } finally {

@@ -53,7 +53,9 @@ describe('splitting a string', () => {
 
 describe('our own clauses', () => {
   it('are found at the end of CREATE TABLE, and blanked', () => {
-    const [first, second] = splitStatements('create table "T"(é int, distributed text) distributed by (é); create table u(a int) using columnar with (x=1) DISTRIBUTED RANDOMLY ;');
+    const [first, second] = splitStatements(
+      'create table "T"(é int, distributed text) distributed by (é); create table u(a int) using columnar with (x=1) DISTRIBUTED RANDOMLY ;',
+    );
     expect(first!.distribution).toEqual({ form: 'create', clause: { kind: 'hash', column: 'é' } });
     expect(first!.sql).toBe(`create table "T"(é int, distributed text)${' '.repeat(' distributed by (é)'.length)}`);
     expect(second!.distribution?.clause).toEqual({ kind: 'random' });
@@ -76,7 +78,11 @@ describe('our own clauses', () => {
   });
 
   it('work in ALTER TABLE', () => {
-    expect(kindOf('alter table s.t set distributed replicated')).toMatchObject({ kind: 'alterTable', distribution: { kind: 'replicated' }, relation: { schema: 's', name: 't' } });
+    expect(kindOf('alter table s.t set distributed replicated')).toMatchObject({
+      kind: 'alterTable',
+      distribution: { kind: 'replicated' },
+      relation: { schema: 's', name: 't' },
+    });
     expect(kindOf('alter table t set access method columnar')).toMatchObject({ kind: 'alterTable', accessMethod: 'columnar' });
   });
 });
@@ -85,7 +91,10 @@ describe('kinds of statements', () => {
   it.each([
     ['select 1', { kind: 'query', command: 'SELECT' }],
     ['with x as (select 1) update t set a = 1', { kind: 'query', command: 'UPDATE' }],
-    ['begin isolation level repeatable read read only', { kind: 'begin', start: false, options: { isolation: 'repeatable read', readOnly: true } }],
+    [
+      'begin isolation level repeatable read read only',
+      { kind: 'begin', start: false, options: { isolation: 'repeatable read', readOnly: true } },
+    ],
     ['start transaction', { kind: 'begin', start: true }],
     ['end', { kind: 'commit', chain: false }],
     ['abort and chain', { kind: 'rollback', chain: true }],
@@ -96,8 +105,27 @@ describe('kinds of statements', () => {
     ['discard all', { kind: 'discard', target: 'ALL' }],
     ['deallocate all', { kind: 'deallocate', name: null }],
     ['execute p(1, f(2))', { kind: 'execute', name: 'p', args: '1, f(2)' }],
-    ['drop table if exists a.b, c', { kind: 'dropTable', ifExists: true, relations: [{ schema: 'a', name: 'b' }, { schema: null, name: 'c' }] }],
-    ['truncate t, s.u', { kind: 'truncate', relations: [{ schema: null, name: 't' }, { schema: 's', name: 'u' }] }],
+    [
+      'drop table if exists a.b, c',
+      {
+        kind: 'dropTable',
+        ifExists: true,
+        relations: [
+          { schema: 'a', name: 'b' },
+          { schema: null, name: 'c' },
+        ],
+      },
+    ],
+    [
+      'truncate t, s.u',
+      {
+        kind: 'truncate',
+        relations: [
+          { schema: null, name: 't' },
+          { schema: 's', name: 'u' },
+        ],
+      },
+    ],
     ['create unique index on t(a)', { kind: 'createIndex' }],
     ['drop index s.i', { kind: 'dropIndex', names: [{ schema: 's', name: 'i' }] }],
     ['alter table t rename to u', { kind: 'frontDdl', touchesTables: true }],
@@ -114,20 +142,36 @@ describe('kinds of statements', () => {
       innerOffset: 52,
       options: { analyze: true, verbose: false, format: 'json' },
     });
-    expect(kindOf('explain analyze verbose select 1')).toMatchObject({ inner: 'select 1', options: { analyze: true, verbose: true } });
+    expect(kindOf('explain analyze verbose select 1')).toMatchObject({
+      inner: 'select 1',
+      options: { analyze: true, verbose: true },
+    });
     expect(kindOf('explain (select 1)')).toMatchObject({ inner: '(select 1)' });
-    expect(kindOf('prepare p (int, numeric(3,1)) as select $1')).toMatchObject({ query: 'select $1', argTypes: ['int', 'numeric(3,1)'] });
+    expect(kindOf('prepare p (int, numeric(3,1)) as select $1')).toMatchObject({
+      query: 'select $1',
+      argTypes: ['int', 'numeric(3,1)'],
+    });
     expect(kindOf('prepare p as select 1')).toMatchObject({ query: 'select 1', argTypes: [] });
     expect(kindOf('copy (select (1)) to stdout csv')).toMatchObject({ query: 'select (1)', from: false });
-    expect(kindOf('copy s.t (a, "B") from stdin (format csv)')).toMatchObject({ relation: { schema: 's', name: 't' }, columns: ['a', 'B'], from: true });
+    expect(kindOf('copy s.t (a, "B") from stdin (format csv)')).toMatchObject({
+      relation: { schema: 's', name: 't' },
+      columns: ['a', 'B'],
+      from: true,
+    });
   });
 
-  it.each(['savepoint x', 'listen x', 'vacuum', 'do $$ begin end $$', 'create database x', 'copy t from program \'x\'', 'create trigger x before insert on t execute function f()', 'checkpoint'])(
-    'refuses %s with a hint',
-    (sql) => {
-      const error = errorOf(() => kindOf(sql));
-      expect(error.sqlstate).toBe('0A000');
-      expect(error.hint).toBeTruthy();
-    },
-  );
+  it.each([
+    'savepoint x',
+    'listen x',
+    'vacuum',
+    'do $$ begin end $$',
+    'create database x',
+    "copy t from program 'x'",
+    'create trigger x before insert on t execute function f()',
+    'checkpoint',
+  ])('refuses %s with a hint', (sql) => {
+    const error = errorOf(() => kindOf(sql));
+    expect(error.sqlstate).toBe('0A000');
+    expect(error.hint).toBeTruthy();
+  });
 });

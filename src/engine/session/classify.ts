@@ -1,7 +1,7 @@
 import { notSupported } from '../../core/errors.js';
-import { scanTokens, type RawNode } from './parser.js';
-import type { RawStatement } from './split.js';
 import type { DistributionClause } from './clauses.js';
+import { type RawNode, scanTokens } from './parser.js';
+import type { RawStatement } from './split.js';
 
 /** A table name as written; schema null: found by search_path. */
 export interface RelationName {
@@ -27,23 +27,70 @@ export type Kind =
   | { kind: 'begin'; start: boolean; options: TransactionOptions }
   | { kind: 'commit'; chain: boolean }
   | { kind: 'rollback'; chain: boolean }
-  | { kind: 'set'; /** `SET TRANSACTION …` */ transaction: TransactionOptions | null; characteristics: TransactionOptions | null; name: string; local: boolean; reset: 'one' | 'all' | null }
+  | {
+      kind: 'set' /** `SET TRANSACTION …` */;
+      transaction: TransactionOptions | null;
+      characteristics: TransactionOptions | null;
+      name: string;
+      local: boolean;
+      reset: 'one' | 'all' | null;
+    }
   | { kind: 'show'; name: string }
   | { kind: 'discard'; target: 'ALL' | 'PLANS' | 'SEQUENCES' | 'TEMP' }
-  | { kind: 'copy'; from: boolean; relation: RelationName | null; columns: string[]; query: string | null; queryOffset: number; toFile: boolean; options: RawNode[]; where: boolean }
+  | {
+      kind: 'copy';
+      from: boolean;
+      relation: RelationName | null;
+      columns: string[];
+      query: string | null;
+      queryOffset: number;
+      toFile: boolean;
+      options: RawNode[];
+      where: boolean;
+    }
   | { kind: 'explain'; inner: string; innerOffset: number; options: ExplainOptions }
   | { kind: 'prepare'; name: string; query: string; queryOffset: number; argTypes: string[] }
   | { kind: 'execute'; name: string; args: string }
   | { kind: 'deallocate'; name: string | null }
-  | { kind: 'createTable'; relation: RelationName; accessMethod: string | null; persistence: string; ifNotExists: boolean; partitioned: boolean; distribution: DistributionClause | null }
-  | { kind: 'createTableAs'; relation: RelationName; accessMethod: string | null; persistence: string; ifNotExists: boolean; /** null: SELECT INTO, not cut out */ query: string | null; queryOffset: number; /** text before AS */ head: string; withData: boolean; distribution: DistributionClause | null }
+  | {
+      kind: 'createTable';
+      relation: RelationName;
+      accessMethod: string | null;
+      persistence: string;
+      ifNotExists: boolean;
+      partitioned: boolean;
+      distribution: DistributionClause | null;
+    }
+  | {
+      kind: 'createTableAs';
+      relation: RelationName;
+      accessMethod: string | null;
+      persistence: string;
+      ifNotExists: boolean /** null: SELECT INTO, not cut out */;
+      query: string | null;
+      queryOffset: number /** text before AS */;
+      head: string;
+      withData: boolean;
+      distribution: DistributionClause | null;
+    }
   | { kind: 'dropTable'; relations: RelationName[]; ifExists: boolean }
   | { kind: 'truncate'; relations: RelationName[]; restart: boolean }
   | { kind: 'createIndex'; relation: RelationName }
   | { kind: 'dropIndex'; names: RelationName[] }
-  | { kind: 'alterTable'; relation: RelationName; forms: string[]; distribution: DistributionClause | null; accessMethod: string | null; ifExists: boolean }
+  | {
+      kind: 'alterTable';
+      relation: RelationName;
+      forms: string[];
+      distribution: DistributionClause | null;
+      accessMethod: string | null;
+      ifExists: boolean;
+    }
   /** Only the front's catalogs change; what our catalog keeps of names and owners is read back after it. */
-  | { kind: 'frontDdl'; /** names or owners of tables, or columns, may change */ touchesTables: boolean; /** the one relation that it names, where that is all */ relation: RelationName | null }
+  | {
+      kind: 'frontDdl' /** names or owners of tables, or columns, may change */;
+      touchesTables: boolean /** the one relation that it names, where that is all */;
+      relation: RelationName | null;
+    }
   | { kind: 'analyze'; tag: string };
 
 /** What the session does with a statement. Throws 0A000 with a hint for what Damson does not do. Pure. */
@@ -104,7 +151,11 @@ function ddlOf(statement: RawStatement, own: DistributionClause | null): Kind {
     case 'DropStmt':
       return dropOf(node);
     case 'TruncateStmt':
-      return { kind: 'truncate', relations: listOf(node.relations).map((item) => nameOf(item.RangeVar as RawNode)), restart: node.restart_seqs === true };
+      return {
+        kind: 'truncate',
+        relations: listOf(node.relations).map((item) => nameOf(item.RangeVar as RawNode)),
+        restart: node.restart_seqs === true,
+      };
     case 'IndexStmt':
       return { kind: 'createIndex', relation: nameOf(node.relation as RawNode) };
     case 'AlterTableStmt':
@@ -113,9 +164,14 @@ function ddlOf(statement: RawStatement, own: DistributionClause | null): Kind {
     case 'AlterObjectSchemaStmt':
     case 'AlterOwnerStmt':
     case 'ReassignOwnedStmt':
-      return { kind: 'frontDdl', touchesTables: true, relation: node.relation === undefined ? null : nameOf(node.relation as RawNode) };
+      return {
+        kind: 'frontDdl',
+        touchesTables: true,
+        relation: node.relation === undefined ? null : nameOf(node.relation as RawNode),
+      };
     case 'VacuumStmt':
-      if (node.is_vacuumcmd === true) throw notSupported('VACUUM is not needed', 'The stores of Damson reclaim space themselves.');
+      if (node.is_vacuumcmd === true)
+        throw notSupported('VACUUM is not needed', 'The stores of Damson reclaim space themselves.');
       return { kind: 'analyze', tag: 'ANALYZE' };
     default:
       if (FRONT_DDL.has(tag)) return { kind: 'frontDdl', touchesTables: false, relation: null };
@@ -203,7 +259,10 @@ function transactionOf(node: RawNode): Kind {
     case 'TRANS_STMT_ROLLBACK_TO':
       throw notSupported('savepoints are not supported', 'Use a transaction of its own for the part that may fail.');
     default:
-      throw notSupported('PREPARE TRANSACTION is not supported', 'Damson commits over its segments in two phases by itself; use COMMIT.');
+      throw notSupported(
+        'PREPARE TRANSACTION is not supported',
+        'Damson commits over its segments in two phases by itself; use COMMIT.',
+      );
   }
 }
 
@@ -280,9 +339,12 @@ function readExplainOption(def: RawNode, options: ExplainOptions): void {
   if (name === 'analyze') options.analyze = on;
   else if (name === 'verbose') options.verbose = on;
   else if (name === 'format') {
-    if (value !== 'text' && value !== 'json') throw notSupported(`EXPLAIN (FORMAT ${value}) is not supported`, 'Use FORMAT TEXT or FORMAT JSON.');
+    if (value !== 'text' && value !== 'json')
+      throw notSupported(`EXPLAIN (FORMAT ${value}) is not supported`, 'Use FORMAT TEXT or FORMAT JSON.');
     options.format = value;
-  } else if (!['costs', 'buffers', 'timing', 'summary', 'settings', 'wal', 'memory', 'generic_plan', 'serialize'].includes(name)) {
+  } else if (
+    !['costs', 'buffers', 'timing', 'summary', 'settings', 'wal', 'memory', 'generic_plan', 'serialize'].includes(name)
+  ) {
     throw notSupported(`EXPLAIN option ${name} is not supported`, 'Use ANALYZE, VERBOSE and FORMAT.');
   }
 }
@@ -386,7 +448,8 @@ function dropOf(node: RawNode): Kind {
 
 function alterOf(node: RawNode, own: DistributionClause | null): Kind {
   const forms = listOf(node.cmds).map((item) => String((item.AlterTableCmd as RawNode).subtype));
-  if (node.objtype === 'OBJECT_VIEW' || node.objtype === 'OBJECT_SEQUENCE' || node.objtype === 'OBJECT_TYPE') return { kind: 'frontDdl', touchesTables: false, relation: null };
+  if (node.objtype === 'OBJECT_VIEW' || node.objtype === 'OBJECT_SEQUENCE' || node.objtype === 'OBJECT_TYPE')
+    return { kind: 'frontDdl', touchesTables: false, relation: null };
   const access = listOf(node.cmds).find((item) => (item.AlterTableCmd as RawNode).subtype === 'AT_SetAccessMethod');
   return {
     kind: 'alterTable',

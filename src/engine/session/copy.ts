@@ -4,21 +4,24 @@ import { type CopyOptions, type CopyOptionValue, parseCopyOptions } from '../cod
 import { CopyOutWriter } from '../codec/copy-out.js';
 import { ShardLoad } from '../dispatch/load.js';
 import { quoteIdent } from '../executor/sql-text.js';
+import { useOfTable } from '../txn/names.js';
 import { COPY_DONE, copyData, copyOutResponse } from '../wire/messages.js';
 import { constantText, type Kind, listOf } from './classify.js';
 import { frontRows, tableOfOid } from './ddl.js';
 import type { RawNode } from './parser.js';
 import type { Answer, Session } from './session.js';
-import { shiftPosition, splitStatements, type RawStatement } from './split.js';
+import { type RawStatement, shiftPosition, splitStatements } from './split.js';
 import { UNBOUND } from './statement.js';
-import { useOfTable } from '../txn/names.js';
 
 type CopyKind = Kind & { kind: 'copy' };
 
 /** COPY … FROM STDIN and TO STDOUT. */
 export async function runCopy(session: Session, statement: RawStatement, kind: CopyKind): Promise<string> {
   if (kind.toFile) {
-    throw notSupported('COPY with a file of the server is not supported', 'Use STDIN or STDOUT: \\copy in psql, or `damson load`.');
+    throw notSupported(
+      'COPY with a file of the server is not supported',
+      'Use STDIN or STDOUT: \\copy in psql, or `damson load`.',
+    );
   }
   return kind.from ? await copyFrom(session, statement, kind) : await copyTo(session, kind);
 }
@@ -42,7 +45,11 @@ function optionValue(arg: unknown): CopyOptionValue {
 
 async function copyFrom(session: Session, statement: RawStatement, kind: CopyKind): Promise<string> {
   session.tx.refuseWriteInReadOnly('COPY FROM');
-  if (kind.where) throw notSupported('COPY FROM … WHERE is not supported', 'Load into another table first, and INSERT … SELECT … WHERE from it.');
+  if (kind.where)
+    throw notSupported(
+      'COPY FROM … WHERE is not supported',
+      'Load into another table first, and INSERT … SELECT … WHERE from it.',
+    );
   const options = parseCopyOptions(optionsOf(kind), 'from');
   const found = await targetTable(session, kind);
   const txn = session.tx.transaction();
@@ -72,12 +79,24 @@ async function copyFrom(session: Session, statement: RawStatement, kind: CopyKin
 async function targetTable(session: Session, kind: CopyKind): Promise<TableDef> {
   const { relation } = kind;
   if (relation === null) throw notSupported('COPY FROM needs a table');
-  const name = relation.schema === null ? quoteIdent(relation.name) : `${quoteIdent(relation.schema)}.${quoteIdent(relation.name)}`;
-  const [row] = await frontRows(session, 'SELECT c.oid, c.relkind FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)', [name]);
-  if (row === undefined) throw new SqlError('42P01', `relation "${relation.schema === null ? '' : `${relation.schema}.`}${relation.name}" does not exist`);
+  const name =
+    relation.schema === null ? quoteIdent(relation.name) : `${quoteIdent(relation.schema)}.${quoteIdent(relation.name)}`;
+  const [row] = await frontRows(
+    session,
+    'SELECT c.oid, c.relkind FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)',
+    [name],
+  );
+  if (row === undefined)
+    throw new SqlError(
+      '42P01',
+      `relation "${relation.schema === null ? '' : `${relation.schema}.`}${relation.name}" does not exist`,
+    );
   const table = tableOfOid(session, Number(row[0]));
   if (table !== undefined) return table;
-  if (row[1] === 'v') throw new SqlError('42809', `cannot copy to view "${relation.name}"`, { hint: 'To enable copying to a view, provide an INSTEAD OF INSERT trigger.' });
+  if (row[1] === 'v')
+    throw new SqlError('42809', `cannot copy to view "${relation.name}"`, {
+      hint: 'To enable copying to a view, provide an INSTEAD OF INSERT trigger.',
+    });
   throw new SqlError('42501', `permission denied: "${relation.name}" is a system catalog`);
 }
 
@@ -103,13 +122,23 @@ async function absentAreNull(session: Session, table: TableDef, columns: readonl
   return !table.columns.some((column) => !columns.includes(column) && withDefault.has(column.attnum));
 }
 
-async function checkPrivilege(session: Session, table: TableDef, columns: readonly ColumnDef[], privilege: 'INSERT' | 'SELECT'): Promise<void> {
+async function checkPrivilege(
+  session: Session,
+  table: TableDef,
+  columns: readonly ColumnDef[],
+  privilege: 'INSERT' | 'SELECT',
+): Promise<void> {
   const name = `${quoteIdent(table.schema)}.${quoteIdent(table.name)}`;
   const all = 'SELECT pg_catalog.has_table_privilege($1, $2, $3)';
   const [row] = await frontRows(session, all, [session.settings.currentRole, name, privilege]);
   if (isTrue(row?.[0])) return;
   for (const column of columns) {
-    const [one] = await frontRows(session, 'SELECT pg_catalog.has_column_privilege($1, $2, $3, $4)', [session.settings.currentRole, name, column.name, privilege]);
+    const [one] = await frontRows(session, 'SELECT pg_catalog.has_column_privilege($1, $2, $3, $4)', [
+      session.settings.currentRole,
+      name,
+      column.name,
+      privilege,
+    ]);
     if (!isTrue(one?.[0])) throw new SqlError('42501', `permission denied for table ${table.name}`);
   }
 }
@@ -148,7 +177,10 @@ async function copyTo(session: Session, kind: CopyKind): Promise<string> {
   const [query] = splitStatements(sql);
   if (query === undefined) throw new SqlError('42601', 'COPY query is empty');
   const command = COMMANDS[query.tag];
-  if (command === undefined) throw new SqlError('0A000', 'COPY query must be SELECT, INSERT, UPDATE, DELETE or MERGE', { hint: 'Write a SELECT in the parentheses.' });
+  if (command === undefined)
+    throw new SqlError('0A000', 'COPY query must be SELECT, INSERT, UPDATE, DELETE or MERGE', {
+      hint: 'Write a SELECT in the parentheses.',
+    });
 
   let writer: CopyOutWriter | undefined;
   let count = 0;
@@ -174,7 +206,8 @@ async function copyTo(session: Session, kind: CopyKind): Promise<string> {
   } catch (error) {
     throw shiftPosition(error, offset);
   }
-  if (writer === undefined) throw new SqlError('0A000', 'COPY query must have a RETURNING clause', { hint: 'Add RETURNING, or write a SELECT.' });
+  if (writer === undefined)
+    throw new SqlError('0A000', 'COPY query must have a RETURNING clause', { hint: 'Add RETURNING, or write a SELECT.' });
   session.connection.write(COPY_DONE);
   return `COPY ${count}`;
 }
@@ -191,7 +224,8 @@ function queryOf(kind: CopyKind): { sql: string; offset: number } {
   if (kind.query !== null) return { sql: kind.query, offset: kind.queryOffset };
   const { relation, columns } = kind;
   if (relation === null) throw new SqlError('42601', 'COPY needs a table or a query');
-  const name = relation.schema === null ? quoteIdent(relation.name) : `${quoteIdent(relation.schema)}.${quoteIdent(relation.name)}`;
+  const name =
+    relation.schema === null ? quoteIdent(relation.name) : `${quoteIdent(relation.schema)}.${quoteIdent(relation.name)}`;
   const list = columns.length === 0 ? '*' : columns.map(quoteIdent).join(', ');
   return { sql: `SELECT ${list} FROM ${name}`, offset: 0 };
 }

@@ -11,7 +11,8 @@ export async function createTableAs(session: Session, kind: Kind & { kind: 'crea
   if (kind.query === null || /^\s*execute\b/i.test(kind.query)) {
     throw notSupported('CREATE TABLE … AS EXECUTE is not supported', 'Write the query itself.');
   }
-  const name = kind.relation.schema === null ? quoted(kind.relation.name) : `${quoted(kind.relation.schema)}.${quoted(kind.relation.name)}`;
+  const name =
+    kind.relation.schema === null ? quoted(kind.relation.name) : `${quoted(kind.relation.schema)}.${quoted(kind.relation.name)}`;
   if (kind.ifNotExists) {
     const [row] = await frontRows(session, 'SELECT pg_catalog.to_regclass($1)', [name]);
     if (row?.[0] !== null && row !== undefined) {

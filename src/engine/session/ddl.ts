@@ -16,18 +16,35 @@ import {
 } from '../catalog/builders.js';
 import { tableFromFront } from '../catalog/from-front.js';
 import type { TableChange } from '../catalog/types.js';
+import { sendWrites } from '../dispatch/write.js';
 import type { FrontDdl, FrontTable } from '../front/types.js';
 import { ddlOnTable } from '../txn/names.js';
-import { sendWrites } from '../dispatch/write.js';
-import type { DistributionClause } from './clauses.js';
 import type { Kind, RelationName } from './classify.js';
+import type { DistributionClause } from './clauses.js';
 import { createTableAs } from './create-table-as.js';
 import { moveRows } from './move-rows.js';
 import type { Session } from './session.js';
 import type { RawStatement } from './split.js';
 import { UNBOUND } from './statement.js';
 
-type DdlKind = Exclude<Kind, { kind: 'query' | 'begin' | 'commit' | 'rollback' | 'set' | 'show' | 'discard' | 'copy' | 'explain' | 'prepare' | 'execute' | 'deallocate' }>;
+type DdlKind = Exclude<
+  Kind,
+  {
+    kind:
+      | 'query'
+      | 'begin'
+      | 'commit'
+      | 'rollback'
+      | 'set'
+      | 'show'
+      | 'discard'
+      | 'copy'
+      | 'explain'
+      | 'prepare'
+      | 'execute'
+      | 'deallocate';
+  }
+>;
 
 /** Definitions: in the front, in the catalog and on every shard, in one transaction, or in none. */
 export async function runDdl(session: Session, statement: RawStatement, kind: DdlKind): Promise<string> {
@@ -107,7 +124,8 @@ async function followFront(session: Session, tables: TableDef[]): Promise<void> 
     else {
       const next = tableFromFront(front, table.tableId, table.distribution);
       refuseStoredChange(table, next);
-      if (JSON.stringify(next) !== JSON.stringify(table)) await applyChange(session, replaceTable(session.tx.view(), table, next));
+      if (JSON.stringify(next) !== JSON.stringify(table))
+        await applyChange(session, replaceTable(session.tx.view(), table, next));
     }
   }
 }
@@ -115,9 +133,16 @@ async function followFront(session: Session, tables: TableDef[]): Promise<void> 
 /** Names and owners may change; what the stores hold may not, by these statements. */
 function refuseStoredChange(before: TableDef, after: TableDef): void {
   const stored = (table: TableDef) =>
-    JSON.stringify([table.accessMethod, table.columns.map((c) => [c.attnum, c.typeOid, c.typmod, c.notNull]), table.uniques.map((u) => u.attnums)]);
+    JSON.stringify([
+      table.accessMethod,
+      table.columns.map((c) => [c.attnum, c.typeOid, c.typmod, c.notNull]),
+      table.uniques.map((u) => u.attnums),
+    ]);
   if (stored(before) === stored(after)) return;
-  throw notSupported(`this change of table "${before.name}" is not supported`, 'Create a new table with CREATE TABLE … AS, and rename it.');
+  throw notSupported(
+    `this change of table "${before.name}" is not supported`,
+    'Create a new table with CREATE TABLE … AS, and rename it.',
+  );
 }
 
 /** OIDs of tables that this transaction has made are known before the catalog is. */
@@ -145,7 +170,11 @@ export function noteOid(session: Session, tableId: number, oid: number): void {
 // ---- the stores' part
 
 /** Tells the stores of each content, and puts the change into the transaction. */
-export async function applyChange(session: Session, change: TableChange, order: 'create' | 'drop' | 'both' = 'both'): Promise<void> {
+export async function applyChange(
+  session: Session,
+  change: TableChange,
+  order: 'create' | 'drop' | 'both' = 'both',
+): Promise<void> {
   if (order !== 'drop') await sendDdl(session, change.create);
   if (order !== 'create') {
     await sendDdl(session, change.drop);
@@ -201,7 +230,9 @@ async function tablesOfIndexes(session: Session, names: readonly RelationName[])
   for (const name of names) {
     const index = await relationOid(session, name);
     if (index === null) continue;
-    const rows = await frontRows(session, 'SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::pg_catalog.oid', [String(index)]);
+    const rows = await frontRows(session, 'SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::pg_catalog.oid', [
+      String(index),
+    ]);
     const table = rows[0]?.[0] === undefined ? undefined : tableOfOid(session, Number(rows[0][0]));
     if (table !== undefined) out.set(table.tableId, table);
   }
@@ -271,7 +302,12 @@ function distribute(session: Session, table: TableDef, clause: DistributionClaus
   const shardCount = shardCountOf(session);
   switch (clause.kind) {
     case 'hash':
-      return createDistributed(catalog, view, table, shardCount === undefined ? { column: clause.column } : { column: clause.column, shardCount });
+      return createDistributed(
+        catalog,
+        view,
+        table,
+        shardCount === undefined ? { column: clause.column } : { column: clause.column, shardCount },
+      );
     case 'random':
       return createRandom(catalog, view, table, shardCount);
     case 'replicated':
@@ -286,9 +322,11 @@ export function shardCountOf(session: Session): number | undefined {
 }
 
 export function refuseKindsOfTable(persistence: string, partitioned: boolean): void {
-  if (persistence === 't') throw notSupported('temporary tables are not supported', 'Create a plain table and drop it at the end.');
+  if (persistence === 't')
+    throw notSupported('temporary tables are not supported', 'Create a plain table and drop it at the end.');
   if (persistence === 'u') throw notSupported('unlogged tables are not supported', 'Leave UNLOGGED out.');
-  if (partitioned) throw notSupported('partitioned tables are not supported', 'Use DISTRIBUTED BY: the cluster cuts the table into shards.');
+  if (partitioned)
+    throw notSupported('partitioned tables are not supported', 'Use DISTRIBUTED BY: the cluster cuts the table into shards.');
 }
 
 async function createdTable(session: Session, ddl: FrontDdl, name: RelationName): Promise<FrontTable> {
@@ -301,14 +339,16 @@ async function createdTable(session: Session, ddl: FrontDdl, name: RelationName)
 
 async function refuseInheritance(ddl: FrontDdl, table: FrontTable): Promise<void> {
   const rows = await ddl.rows('SELECT 1 FROM pg_catalog.pg_inherits WHERE inhrelid = $1::pg_catalog.oid', [String(table.oid)]);
-  if (rows.length > 0) throw notSupported('inheritance of tables is not supported', 'Create the table with LIKE, and query both with UNION ALL.');
+  if (rows.length > 0)
+    throw notSupported('inheritance of tables is not supported', 'Create the table with LIKE, and query both with UNION ALL.');
 }
 
 // ---- other statements
 
 async function truncate(session: Session, statement: RawStatement, kind: DdlKind & { kind: 'truncate' }): Promise<string> {
   const tables = await existing(session, kind.relations);
-  if (kind.restart) throw notSupported('TRUNCATE … RESTART IDENTITY is not supported', 'Use ALTER SEQUENCE … RESTART after TRUNCATE.');
+  if (kind.restart)
+    throw notSupported('TRUNCATE … RESTART IDENTITY is not supported', 'Use ALTER SEQUENCE … RESTART after TRUNCATE.');
   await lockDefinitions(session, tables);
   if (tables.length !== kind.relations.length) {
     // PostgreSQL's own error for what is no table, or does not exist.
@@ -346,7 +386,10 @@ async function changeIndexes(session: Session, statement: RawStatement, tables: 
 
 async function followIndexes(session: Session, before: TableDef, after: TableDef): Promise<void> {
   if (JSON.stringify(before.uniques) !== JSON.stringify(after.uniques)) {
-    throw notSupported('unique indexes can be given only in CREATE TABLE', 'Create a new table with the constraint, and copy the rows with INSERT … SELECT.');
+    throw notSupported(
+      'unique indexes can be given only in CREATE TABLE',
+      'Create a new table with the constraint, and copy the rows with INSERT … SELECT.',
+    );
   }
   if (before.accessMethod === 'columnar' && after.indexes.length > before.indexes.length) {
     throw notSupported('columnar tables have no indexes', 'Use a heap table for point queries: CREATE TABLE … USING heap.');
@@ -376,18 +419,28 @@ async function alterTable(session: Session, statement: RawStatement, kind: DdlKi
   const tables = await existing(session, [kind.relation]);
   const [table] = tables;
   if (kind.distribution !== null) {
-    throw notSupported('ALTER TABLE … SET DISTRIBUTED is not supported yet', "Use SELECT create_distributed_table('table', 'column') on a local table.");
+    throw notSupported(
+      'ALTER TABLE … SET DISTRIBUTED is not supported yet',
+      "Use SELECT create_distributed_table('table', 'column') on a local table.",
+    );
   }
-  if (kind.accessMethod !== null && table !== undefined) return await changeAccessMethod(session, statement, table, kind.accessMethod);
+  if (kind.accessMethod !== null && table !== undefined)
+    return await changeAccessMethod(session, statement, table, kind.accessMethod);
   const other = kind.forms.find((form) => !FRONT_FORMS.has(form));
   if (other !== undefined && table !== undefined) {
-    throw notSupported(`this form of ALTER TABLE is not supported yet (${words(other)})`, 'Create a new table with CREATE TABLE … AS, drop the old one and rename the new one.');
+    throw notSupported(
+      `this form of ALTER TABLE is not supported yet (${words(other)})`,
+      'Create a new table with CREATE TABLE … AS, drop the old one and rename the new one.',
+    );
   }
   return await inFront(session, statement, tables);
 }
 
 function words(form: string): string {
-  return form.replace(/^AT_/, '').replace(/([a-z])([A-Z])/g, '$1 $2').toUpperCase();
+  return form
+    .replace(/^AT_/, '')
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .toUpperCase();
 }
 
 async function changeAccessMethod(session: Session, statement: RawStatement, table: TableDef, method: string): Promise<string> {

@@ -61,7 +61,8 @@ export class ExtendedProtocol {
   private async parse({ name, sql, paramTypes }: ParseMessage): Promise<void> {
     if (name !== '' && this.statements.has(name)) throw new SqlError('42P05', `prepared statement "${name}" already exists`);
     if (name === '') this.statements.delete('');
-    if (this.statements.size >= MAX_STATEMENTS) throw new SqlError('54000', `a session may have ${MAX_STATEMENTS} prepared statements`);
+    if (this.statements.size >= MAX_STATEMENTS)
+      throw new SqlError('54000', `a session may have ${MAX_STATEMENTS} prepared statements`);
     this.statements.set(name, await this.prepare(sql, paramTypes));
     this.session.connection.write(PARSE_COMPLETE);
   }
@@ -80,14 +81,18 @@ export class ExtendedProtocol {
   /** PREPARE: the same statements, by SQL. */
   define(name: string, statement: Statement): void {
     if (this.statements.has(name)) throw new SqlError('42P05', `prepared statement "${name}" already exists`);
-    if (this.statements.size >= MAX_STATEMENTS) throw new SqlError('54000', `a session may have ${MAX_STATEMENTS} prepared statements`);
+    if (this.statements.size >= MAX_STATEMENTS)
+      throw new SqlError('54000', `a session may have ${MAX_STATEMENTS} prepared statements`);
     this.statements.set(name, statement);
   }
 
   statement(name: string): Statement {
     const statement = this.statements.get(name);
     if (statement !== undefined) return statement;
-    throw new SqlError('26000', name === '' ? 'unnamed prepared statement does not exist' : `prepared statement "${name}" does not exist`);
+    throw new SqlError(
+      '26000',
+      name === '' ? 'unnamed prepared statement does not exist' : `prepared statement "${name}" does not exist`,
+    );
   }
 
   deallocate(name: string | null): void {
@@ -117,7 +122,7 @@ export class ExtendedProtocol {
     const values = bindValues(this.session, statement, message);
     const params = Array.isArray(values) ? values : await values;
     if (statement.fields !== null) expandFormats(message.resultFormats, statement.fields.length);
-    const bound = { params, paramTypes: statement.paramTypes, formats: message.resultFormats };
+    const bound = { params, paramTypes: statement.paramTypes, formats: message.resultFormats, fields: statement.fields };
     this.portals.set(message.portal, { statement, bound, run: null, finished: false });
     this.session.connection.write(BIND_COMPLETE);
   }

@@ -40,4 +40,3 @@ export async function createSessionHandler(deps: SessionDeps): Promise<SessionHa
     close: () => dispatcher.close(),
   };
 }
-

@@ -36,7 +36,12 @@ export async function moveRows(session: Session, before: TableDef, change: Table
 
 async function readAll(session: Session, table: TableDef, spool: Spool): Promise<void> {
   const ctx = {
-    ...session.context('', UNBOUND, table.columns.map(() => 0), { rows: (messages: Buffer) => spool.add(csvOfRows(messages)) }),
+    ...session.context(
+      '',
+      UNBOUND,
+      table.columns.map(() => 0),
+      { rows: (messages: Buffer) => spool.add(csvOfRows(messages)) },
+    ),
     output: CANONICAL_OUTPUT,
   };
   await session.shared.dispatcher.execute(readAllPlan(table), ctx, () => readAllPlan(table));
@@ -55,7 +60,9 @@ export function readAllPlan(table: TableDef): ReadPlan {
   };
   const { distribution } = table;
   const spread = distribution.kind === 'distributed' || distribution.kind === 'random';
-  const where = spread ? ({ kind: 'colocated', colocationId: distribution.colocationId, keys: null } as const) : ({ kind: 'coordinator' } as const);
+  const where = spread
+    ? ({ kind: 'colocated', colocationId: distribution.colocationId, keys: null } as const)
+    : ({ kind: 'coordinator' } as const);
   return { kind: 'read', tier: 'pushdown', inputs: [{ name: 'in0', fragment, where }], finish: null, declined: [], output };
 }
 

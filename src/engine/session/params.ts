@@ -12,14 +12,21 @@ const BUILT_IN_TEXT = new Set([25, 1043, 1042, 19, 705]);
  * Values of Bind as canonical PostgreSQL text: what is hashed, stored and compared. Without waiting where every value is of a type
  * whose text we read ourselves; the others are read and written by the front.
  */
-export function bindValues(session: Session, statement: Statement, message: BindMessage): (string | null)[] | Promise<(string | null)[]> {
+export function bindValues(
+  session: Session,
+  statement: Statement,
+  message: BindMessage,
+): (string | null)[] | Promise<(string | null)[]> {
   const { params, paramFormats } = message;
   if (paramFormats.length > 1 && paramFormats.length !== params.length) {
     throw new SqlError('08P01', `bind message has ${paramFormats.length} parameter formats but ${params.length} parameters`);
   }
   if (params.length !== statement.paramTypes.length) {
     const name = message.statement;
-    throw new SqlError('08P01', `bind message supplies ${params.length} parameters, but prepared statement "${name}" requires ${statement.paramTypes.length}`);
+    throw new SqlError(
+      '08P01',
+      `bind message supplies ${params.length} parameters, but prepared statement "${name}" requires ${statement.paramTypes.length}`,
+    );
   }
   const waiting: { at: number; typeOid: number; text: string }[] = [];
   const values = params.map((bytes, i) => {
@@ -47,12 +54,20 @@ export function canonicalText(typeOid: number, text: string, timeZone: string): 
   }
 }
 
-async function readByFront(session: Session, values: (string | null)[], waiting: { at: number; typeOid: number; text: string }[]): Promise<(string | null)[]> {
+async function readByFront(
+  session: Session,
+  values: (string | null)[],
+  waiting: { at: number; typeOid: number; text: string }[],
+): Promise<(string | null)[]> {
   const { front } = session.shared.deps;
   const settings = session.settings.front();
   const canonical = { role: settings.role, gucs: { ...settings.gucs, bytea_output: 'hex', extra_float_digits: '1' } };
   for (const { at, typeOid, text } of waiting) {
-    const [[type] = []] = await front.rows('SELECT pg_catalog.format_type($1::pg_catalog.oid, NULL)', [String(typeOid)], canonical);
+    const [[type] = []] = await front.rows(
+      'SELECT pg_catalog.format_type($1::pg_catalog.oid, NULL)',
+      [String(typeOid)],
+      canonical,
+    );
     // Read in the session's style, written in ours.
     const [[value] = []] = await front.rows(
       `SELECT CAST($1::pg_catalog.text AS ${type}) AS value, pg_catalog.set_config('datestyle', 'ISO, MDY', true), pg_catalog.set_config('intervalstyle', 'postgres', true)`,

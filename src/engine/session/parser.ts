@@ -1,4 +1,4 @@
-import { loadModule, parseSync, scanSync, type RawStmt, type ScanToken, SqlError as ParserError } from 'libpg-query';
+import { loadModule, SqlError as ParserError, parseSync, type RawStmt, type ScanToken, scanSync } from 'libpg-query';
 import { SqlError } from '../../core/errors.js';
 
 /**
@@ -44,6 +44,9 @@ function parseError(error: unknown): SqlError {
     const sqlstate = error.message.includes('stack depth') ? '54001' : '42601';
     return new SqlError(sqlstate, error.message, at === undefined ? {} : { position: at + 1 });
   }
-  if (error instanceof RangeError) return new SqlError('54001', 'stack depth limit exceeded', { hint: 'The statement nests too deeply; write it in smaller parts.' });
+  if (error instanceof RangeError)
+    return new SqlError('54001', 'stack depth limit exceeded', {
+      hint: 'The statement nests too deeply; write it in smaller parts.',
+    });
   return new SqlError('42601', error instanceof Error ? error.message : String(error));
 }

@@ -1,7 +1,7 @@
-import type { Analyzed, Front, FrontDdl, FrontSettings } from '../front/types.js';
 import type { CatalogView } from '../catalog/types.js';
+import type { Analyzed, Front, FrontDdl, FrontSettings } from '../front/types.js';
 import { planFallback, planStatement } from '../planner/plan.js';
-import type { Plan, ReadPlan } from '../planner/types.js';
+import type { Plan, PlannerCatalog, ReadPlan } from '../planner/types.js';
 
 /** An analysed statement with its plan. */
 export interface Planned {
@@ -50,7 +50,13 @@ export class PlanCache {
    * Analyses, checks privileges, plans.
    * @param own what the session's transaction has changed: the front where it holds it, and a catalog of its own; no plan of it is kept.
    */
-  async make(sql: string, paramTypes: number[], settings: FrontSettings, view: CatalogView, own: { ddl: FrontDdl | null; changed: boolean }): Promise<Planned> {
+  async make(
+    sql: string,
+    paramTypes: number[],
+    settings: FrontSettings,
+    view: CatalogView,
+    own: { ddl: FrontDdl | null; changed: boolean },
+  ): Promise<Planned> {
     if (own.ddl !== null) return planOf(await own.ddl.analyze(sql, paramTypes), view);
     const known = own.changed ? undefined : this.peek(sql, paramTypes, settings, view);
     if (known !== undefined) return known;
@@ -73,13 +79,29 @@ export class PlanCache {
 }
 
 function planOf(analyzed: Analyzed, view: CatalogView): Planned {
+  const catalog = plannerCatalog(view);
   return {
     analyzed,
-    plan: planStatement(analyzed, view),
-    fallback: () => planFallback(analyzed, view),
+    plan: planStatement(analyzed, catalog),
+    fallback: () => planFallback(analyzed, catalog),
     tableIds: analyzed.relations.map((relation) => view.tableByOid(relation.oid)?.tableId).filter((id) => id !== undefined),
     generation: analyzed.generation,
     catalogVersion: view.version,
+  };
+}
+
+function plannerCatalog(view: CatalogView): PlannerCatalog {
+  return {
+    tableByOid: (oid) => view.tableByOid(oid),
+    shards: (tableId) => view.shards(tableId),
+    shardCount: (colocationId) => view.shardCount(colocationId),
+    placement: (setKey) => view.placement(setKey),
+    rows: (tableId) => view.rows(tableId),
+    table: (tableId) => view.table(tableId),
+    rowChecks: (tableId) => {
+      const table = view.table(tableId);
+      return table?.rowChecks ?? table?.needsFront ?? false;
+    },
   };
 }
 

@@ -26,12 +26,16 @@ async function execute(session: Session, kind: PreparedKind & { kind: 'execute' 
   const statement = session.extended.statement(kind.name);
   if (statement.raw === null || statement.kind === null) return 'EXECUTE';
   const params = await argumentValues(session, kind, statement.paramTypes);
-  const bound: Bound = { params, paramTypes: statement.paramTypes, formats: [] };
+  const bound: Bound = { params, paramTypes: statement.paramTypes, formats: [], fields: statement.fields };
   return await session.run(statement.raw, statement.kind, bound, answer);
 }
 
 /** The arguments' values, computed by the front and cast to the parameters' types. */
-async function argumentValues(session: Session, kind: PreparedKind & { kind: 'execute' }, types: number[]): Promise<(string | null)[]> {
+async function argumentValues(
+  session: Session,
+  kind: PreparedKind & { kind: 'execute' },
+  types: number[],
+): Promise<(string | null)[]> {
   const count = countArguments(kind.args);
   if (count !== types.length) {
     throw new SqlError('42601', `wrong number of parameters for prepared statement "${kind.name}"`, {
@@ -49,7 +53,11 @@ async function argumentValues(session: Session, kind: PreparedKind & { kind: 'ex
   const columns = names.map((_, i) => `a${i}`);
   const casts = names.map(([name], i) => `CAST(a${i} AS ${name})`);
   const style = "pg_catalog.set_config('datestyle', 'ISO, MDY', true), pg_catalog.set_config('intervalstyle', 'postgres', true)";
-  const rows = await front.rows(`SELECT ${casts.join(', ')}, ${style} FROM (VALUES (${kind.args})) AS v(${columns.join(', ')})`, [], settings);
+  const rows = await front.rows(
+    `SELECT ${casts.join(', ')}, ${style} FROM (VALUES (${kind.args})) AS v(${columns.join(', ')})`,
+    [],
+    settings,
+  );
   return (rows[0] ?? []).slice(0, types.length);
 }
 
@@ -68,7 +76,11 @@ function countArguments(text: string): number {
 async function typeOids(session: Session, names: string[]): Promise<number[]> {
   const oids: number[] = [];
   for (const name of names) {
-    const rows = await session.shared.deps.front.rows('SELECT $1::pg_catalog.text::pg_catalog.regtype::pg_catalog.oid', [name], session.settings.front());
+    const rows = await session.shared.deps.front.rows(
+      'SELECT $1::pg_catalog.text::pg_catalog.regtype::pg_catalog.oid',
+      [name],
+      session.settings.front(),
+    );
     oids.push(Number(rows[0]?.[0]));
   }
   return oids;

@@ -1,9 +1,9 @@
 import { SqlError } from '../../core/errors.js';
-import type { Computing, StatementContext } from '../dispatch/types.js';
-import { useOfTable } from '../txn/names.js';
+import type { Computing, Executed, StatementContext } from '../dispatch/types.js';
 import type { Field } from '../front/types.js';
+import { useOfTable } from '../txn/names.js';
 import type { WireConnection, WireSession } from '../wire/connection.js';
-import { commandComplete, noticeResponse, type NoticeSeverity, parameterStatus } from '../wire/messages.js';
+import { commandComplete, type NoticeSeverity, noticeResponse, parameterStatus } from '../wire/messages.js';
 import type { SessionMessage } from '../wire/parser.js';
 import { runAdminCall } from './admin-call.js';
 import { firstRowOfBulkInsert } from './bulk-insert.js';
@@ -21,7 +21,7 @@ import type { SessionSettings } from './settings.js';
 import type { SharedSession } from './shared.js';
 import { runSimple } from './simple.js';
 import type { RawStatement } from './split.js';
-import { type Bound, expandFormats } from './statement.js';
+import { type Bound, checkSameColumns, expandFormats } from './statement.js';
 import { TransactionState } from './transaction-state.js';
 
 /** Where a statement's answer goes. */
@@ -29,6 +29,8 @@ export interface Answer {
   /** Before the rows: the simple protocol describes them, the extended one has. */
   describe(fields: readonly Field[], formats: readonly number[]): void;
   rows(messages: Buffer, count: number): Promise<void> | undefined;
+  /** Figures of what ran, for EXPLAIN ANALYZE. */
+  executed?(figures: Executed): void;
 }
 
 /** Longest wait for a lock while this session holds the front. */
@@ -49,7 +51,9 @@ export class Session implements WireSession {
   ) {
     this.tx = new TransactionState(shared.deps.transactions, shared.deps.catalog);
     this.extended = new ExtendedProtocol(this);
-    connection.signal.addEventListener('abort', () => this.scope?.abort(new SqlError('08006', 'connection to client lost')), { once: true });
+    connection.signal.addEventListener('abort', () => this.scope?.abort(new SqlError('08006', 'connection to client lost')), {
+      once: true,
+    });
     this.report();
   }
 
@@ -114,13 +118,16 @@ export class Session implements WireSession {
     const { sql } = statement;
     const firstRow = bound.paramTypes.length === 0 ? firstRowOfBulkInsert(statement) : null;
     let planned = await this.plan(firstRow ?? sql, bound.paramTypes);
+    checkSameColumns(bound.fields, planned.analyzed.fields);
     const fields = planned.analyzed.fields ?? [];
     const formats = expandFormats(bound.formats, fields.length);
     if (planned.plan.kind === 'catalog') return await runCatalogQuery(this, statement, command, planned, bound, formats, answer);
     if (planned.plan.kind === 'call') return await runAdminCall(this, planned.plan, bound, formats, answer);
     if (planned.plan.kind !== 'read') this.tx.refuseWriteInReadOnly(command);
 
-    planned = await this.holdDefinitions(planned, firstRow ?? sql, bound.paramTypes);
+    const held = await this.holdDefinitions(planned, firstRow ?? sql, bound.paramTypes);
+    if (held !== planned) checkSameColumns(fields, held.analyzed.fields ?? []);
+    planned = held;
     if (planned.analyzed.fields !== null) answer.describe(fields, formats);
     return await this.execute(planned, sql, bound, formats, answer, firstRow !== null);
   }
@@ -128,7 +135,8 @@ export class Session implements WireSession {
   /** The plan under this session's settings, role and transaction. */
   async plan(sql: string, paramTypes: number[]): Promise<Planned> {
     const { tx } = this;
-    const known = tx.active === null ? this.shared.plans.peek(sql, paramTypes, this.settings.front(), this.shared.deps.catalog) : undefined;
+    const known =
+      tx.active === null ? this.shared.plans.peek(sql, paramTypes, this.settings.front(), this.shared.deps.catalog) : undefined;
     if (known !== undefined) return known;
     const own = { ddl: tx.ddl, changed: (tx.active?.catalogOps.length ?? 0) > 0 };
     return await this.shared.plans.make(sql, paramTypes, this.settings.front(), tx.view(), own);
@@ -142,16 +150,27 @@ export class Session implements WireSession {
       await txn.lock(planned.tableIds.map(useOfTable), this.lockOptions());
       if (planned.catalogVersion === this.tx.view().version) return planned;
       planned = await this.plan(sql, paramTypes);
-      if (planned.catalogVersion === this.tx.view().version && planned.tableIds.every((id) => first.tableIds.includes(id))) return planned;
+      if (planned.catalogVersion === this.tx.view().version && planned.tableIds.every((id) => first.tableIds.includes(id)))
+        return planned;
     }
-    throw new SqlError('40001', 'the definitions of the tables kept changing while the statement waited', { hint: 'Run it again.' });
+    throw new SqlError('40001', 'the definitions of the tables kept changing while the statement waited', {
+      hint: 'Run it again.',
+    });
   }
 
-  private async execute(planned: Planned, sql: string, bound: Bound, formats: number[], answer: Answer, bulk: boolean): Promise<string> {
+  private async execute(
+    planned: Planned,
+    sql: string,
+    bound: Bound,
+    formats: number[],
+    answer: Answer,
+    bulk: boolean,
+  ): Promise<string> {
     const { plan } = planned;
     const ctx = this.context(sql, bound, formats, answer);
     const bulkPlan = bulk && plan.kind === 'insert' ? { ...plan, source: { kind: 'front' as const } } : plan;
     const executed = await this.shared.dispatcher.execute(bulkPlan, ctx, planned.fallback);
+    answer.executed?.(executed);
     return executed.tag ?? `SELECT ${executed.rows}`;
   }
 
@@ -167,6 +186,7 @@ export class Session implements WireSession {
       output: this.settings.output(),
       front: this.settings.front(),
       computing: this.computing(),
+      ownDefinitions: this.tx.ddl !== null,
       sql,
       signal: scope.signal,
       sink: answer,
@@ -182,7 +202,8 @@ export class Session implements WireSession {
     return {
       insert: (sql, params, types, table, settings) =>
         ddl?.computeInsert(sql, params, types, table) ?? front.computeInsert(sql, params, types, table, settings),
-      copy: (sql, input, line, table, settings) => ddl?.computeCopy(sql, input, line, table) ?? front.computeCopy(sql, input, line, table, settings),
+      copy: (sql, input, line, table, settings) =>
+        ddl?.computeCopy(sql, input, line, table) ?? front.computeCopy(sql, input, line, table, settings),
     };
   }
 

@@ -2,6 +2,7 @@ import { SqlError } from '../../core/errors.js';
 import { frontMessages, readAnswer } from '../dispatch/datarow.js';
 import { dataRow } from '../wire/messages.js';
 import { constantText, type Kind, listOf } from './classify.js';
+import { showFields } from './describe.js';
 import type { RawNode } from './parser.js';
 import type { Answer, Session } from './session.js';
 import { checkOwnSetting, isOwnSetting } from './settings.js';
@@ -18,7 +19,8 @@ export async function runSet(session: Session, statement: RawStatement, kind: Se
   if (kind.transaction !== null) return setTransaction(session, kind);
   if (kind.characteristics !== null) {
     checkIsolation(kind.characteristics.isolation);
-    if (kind.characteristics.readOnly !== null) session.settings.set('default_transaction_read_only', kind.characteristics.readOnly ? 'on' : 'off', false);
+    if (kind.characteristics.readOnly !== null)
+      session.settings.set('default_transaction_read_only', kind.characteristics.readOnly ? 'on' : 'off', false);
     return tag;
   }
   if (kind.reset === 'all') {
@@ -28,7 +30,8 @@ export async function runSet(session: Session, statement: RawStatement, kind: Se
   if (kind.local && !session.tx.inBlock) {
     session.notice('WARNING', new SqlError('25P01', 'SET LOCAL can only be used in transaction blocks'));
   }
-  if (kind.name === 'transaction_isolation' || kind.name === 'default_transaction_isolation') checkIsolation(argumentText(statement.node).toLowerCase());
+  if (kind.name === 'transaction_isolation' || kind.name === 'default_transaction_isolation')
+    checkIsolation(argumentText(statement.node).toLowerCase());
   if (kind.reset === 'one') session.settings.set(kind.name, null, kind.local);
   else session.settings.set(kind.name, await checkedValue(session, statement, kind.name), kind.local);
   return tag;
@@ -49,7 +52,8 @@ function argumentText(node: RawNode): string {
 }
 
 function setTransaction(session: Session, kind: SetKind & { kind: 'set' }): string {
-  if (!session.tx.inBlock) session.notice('WARNING', new SqlError('25P01', 'SET TRANSACTION can only be used in transaction blocks'));
+  if (!session.tx.inBlock)
+    session.notice('WARNING', new SqlError('25P01', 'SET TRANSACTION can only be used in transaction blocks'));
   else session.tx.applyOptions(kind.transaction!);
   checkIsolation(kind.transaction!.isolation);
   return 'SET';
@@ -68,7 +72,13 @@ function discard(session: Session, target: string): string {
 }
 
 /** SHOW. What the session knows it answers itself, the rest the front does. */
-export async function runShow(session: Session, statement: RawStatement, kind: Kind & { kind: 'show' }, bound: Bound, answer: Answer): Promise<string> {
+export async function runShow(
+  session: Session,
+  statement: RawStatement,
+  kind: Kind & { kind: 'show' },
+  bound: Bound,
+  answer: Answer,
+): Promise<string> {
   const known = knownValue(session, kind.name);
   if (known !== undefined) {
     answer.describe([textField(kind.name)], expandFormats(bound.formats, 1));
@@ -77,8 +87,10 @@ export async function runShow(session: Session, statement: RawStatement, kind: K
   }
   const settings = session.settings.front();
   const messages = frontMessages(statement.sql, [], [], bound.formats);
-  const reply = readAnswer(await (session.tx.ddl?.passThrough(messages) ?? session.shared.deps.front.passThrough(messages, settings)));
-  const fields = kind.name === 'all' ? [textField('name'), textField('setting'), textField('description')] : [textField(kind.name)];
+  const reply = readAnswer(
+    await (session.tx.ddl?.passThrough(messages) ?? session.shared.deps.front.passThrough(messages, settings)),
+  );
+  const fields = await showFields(session, kind.name);
   answer.describe(fields, expandFormats(bound.formats, fields.length));
   if (reply.count > 0) await answer.rows(reply.rows, reply.count);
   return reply.tag || 'SHOW';

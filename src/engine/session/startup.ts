@@ -25,7 +25,15 @@ export async function admit(deps: SessionDeps, startup: Startup): Promise<Sessio
 }
 
 /** Settings of the whole cluster (`damson config set`) that sessions start with. */
-const CLUSTER_WIDE = ['default_table_access_method', 'statement_timeout', 'lock_timeout', 'timezone', 'datestyle', 'intervalstyle', 'search_path'];
+const CLUSTER_WIDE = [
+  'default_table_access_method',
+  'statement_timeout',
+  'lock_timeout',
+  'timezone',
+  'datestyle',
+  'intervalstyle',
+  'search_path',
+];
 
 function clusterSettings(deps: SessionDeps): Record<string, string> {
   const out: Record<string, string> = {};
@@ -41,7 +49,10 @@ function refuseByState(deps: SessionDeps, startup: Startup): void {
   if (state === 'up') return;
   if (state === 'restricted') {
     if (startup.user === deps.cluster.adminRole) return;
-    throw new SqlError('57P03', 'the cluster is in restricted mode', { fatal: true, hint: `Only "${deps.cluster.adminRole}" may connect.` });
+    throw new SqlError('57P03', 'the cluster is in restricted mode', {
+      fatal: true,
+      hint: `Only "${deps.cluster.adminRole}" may connect.`,
+    });
   }
   const text = state === 'starting' ? 'the database system is starting up' : 'the database system is shutting down';
   throw new SqlError('57P03', text, { fatal: true });
@@ -53,10 +64,14 @@ interface RoleFacts {
 }
 
 async function roleOf(deps: SessionDeps, name: string): Promise<RoleFacts> {
-  const rows = await deps.front.rows('SELECT rolsuper, rolcanlogin, rolconfig::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname = $1', [name]);
+  const rows = await deps.front.rows(
+    'SELECT rolsuper, rolcanlogin, rolconfig::pg_catalog.text FROM pg_catalog.pg_roles WHERE rolname = $1',
+    [name],
+  );
   const row = rows[0];
   if (row === undefined) throw new SqlError('28000', `role "${name}" does not exist`, { fatal: true });
-  if (row[1] !== 't' && row[1] !== 'true') throw new SqlError('28000', `role "${name}" is not permitted to log in`, { fatal: true });
+  if (row[1] !== 't' && row[1] !== 'true')
+    throw new SqlError('28000', `role "${name}" is not permitted to log in`, { fatal: true });
   const settings: Record<string, string> = {};
   if (row[2] !== null && row[2] !== undefined) {
     const pairs = await deps.front.rows('SELECT pg_catalog.unnest($1::pg_catalog.text[])', [row[2]]);
@@ -115,6 +130,10 @@ function readOptions(text: string, into: Record<string, string>): void {
     const word = words[i]!;
     if (word === '-c') readPair(words[++i] ?? '', into);
     else if (word.startsWith('-c')) readPair(word.slice(2), into);
-    else if (word.startsWith('--')) readPair(word.slice(2).replace(/^([^=]*)/, (name) => name.replaceAll('-', '_')), into);
+    else if (word.startsWith('--'))
+      readPair(
+        word.slice(2).replace(/^([^=]*)/, (name) => name.replaceAll('-', '_')),
+        into,
+      );
   }
 }

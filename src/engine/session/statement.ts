@@ -18,6 +18,8 @@ export interface Statement {
 export interface Bound {
   params: (string | null)[];
   paramTypes: number[];
+  /** The columns that the client was told when it prepared the statement; absent: it was told nothing. */
+  fields?: Field[] | null;
   /** As in Bind: none (all text), one for all, or one for each column. */
   formats: number[];
 }
@@ -60,4 +62,13 @@ export function expandFormats(formats: readonly number[], columns: number): numb
 /** A text column of our own making (SHOW, EXPLAIN). */
 export function textField(name: string, typeOid = 25): Field {
   return { name, relationOid: 0, attnum: 0, typeOid, typeSize: -1, typmod: -1 };
+}
+
+/** A client decodes rows by what it was told once: a definition that has changed since cannot be followed. */
+export function checkSameColumns(told: Field[] | null | undefined, now: Field[] | null): void {
+  if (told === undefined || told === now) return;
+  const same =
+    told?.length === now?.length &&
+    (told ?? []).every((field, i) => field.typeOid === now![i]!.typeOid && field.name === now![i]!.name);
+  if (!same) throw new SqlError('0A000', 'cached plan must not change result type', { hint: 'Prepare the statement again.' });
 }

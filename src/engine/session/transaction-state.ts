@@ -49,7 +49,8 @@ export class TransactionState {
     const ops = this.current?.catalogOps;
     if (ops === undefined || ops.length === 0) return this.catalog;
     const cached = this.viewCache;
-    if (cached !== null && cached.ops === ops && cached.length === ops.length && cached.version === this.catalog.version) return cached.view;
+    if (cached !== null && cached.ops === ops && cached.length === ops.length && cached.version === this.catalog.version)
+      return cached.view;
     const view = this.catalog.overlay(ops);
     this.viewCache = { ops, length: ops.length, version: this.catalog.version, view };
     return view;
@@ -144,7 +145,6 @@ export class TransactionState {
     }
   }
 
-
   private reset(): void {
     this.state = 'idle';
     this.current = null;
@@ -157,5 +157,8 @@ export class TransactionState {
 /** READ COMMITTED is what there is; READ UNCOMMITTED is the same in PostgreSQL too. */
 export function checkIsolation(level: string | null): void {
   if (level === null || level === 'read committed' || level === 'read uncommitted') return;
-  throw notSupported(`isolation level ${level.toUpperCase()} is not supported`, 'Use READ COMMITTED; read what must agree in one statement.');
+  throw notSupported(
+    `isolation level ${level.toUpperCase()} is not supported`,
+    'Use READ COMMITTED; read what must agree in one statement.',
+  );
 }

@@ -108,6 +108,17 @@ describe('lock manager', () => {
     expect(other.state).toBe('granted');
   });
 
+  it('refuses nobody because of one who only tries for a moment', async () => {
+    const locks = new LockManager();
+    ask(locks, 'writer', [on('k2', 'X')]);
+    const mover = ask(locks, 'mover', [on('k1', 'X'), on('k2', 'X')], { timeoutMs: 20, yields: true });
+    const writer = ask(locks, 'writer', [on('k1', 'X')]);
+    await turn();
+    expect([mover.state, writer.state]).toEqual(['waiting', 'waiting']);
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect([mover.state, writer.state]).toEqual(['refused', 'granted']);
+  });
+
   it('gives up on cancel with 57014', async () => {
     const locks = new LockManager();
     const cancel = new AbortController();

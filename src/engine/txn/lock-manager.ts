@@ -19,6 +19,8 @@ interface Waiter {
   owner: string;
   mode: LockMode;
   lock: Lock;
+  /** Gives up soon: no edge of a deadlock for others. */
+  yields: boolean;
   grant(): void;
   refuse(error: Error): void;
 }
@@ -47,7 +49,7 @@ export class LockManager {
       for (const { name, mode } of ordered) {
         if (this.holds(owner, name, mode)) continue;
         // Without a pause where nobody is in the way: the fast path stays in one turn.
-        if (!this.tryGrant(owner, name, mode)) await this.wait(owner, name, mode, deadline, options.signal);
+        if (!this.tryGrant(owner, name, mode)) await this.wait(owner, name, mode, deadline, options);
         taken.push({ name, mode });
       }
     } catch (error) {
@@ -153,13 +155,8 @@ export class LockManager {
     return found;
   }
 
-  private wait(
-    owner: string,
-    name: string,
-    mode: LockMode,
-    deadline: number | null,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
+  private wait(owner: string, name: string, mode: LockMode, deadline: number | null, options: LockOptions): Promise<void> {
+    const { signal } = options;
     if (signal?.aborted) return Promise.reject(cancelled(signal));
     const lock = this.lockOf(name);
     return new Promise((resolve, reject) => {
@@ -173,6 +170,7 @@ export class LockManager {
         owner,
         mode,
         lock,
+        yields: options.yields === true,
         grant: () => {
           settle();
           resolve();
@@ -228,6 +226,7 @@ export class LockManager {
     const path: { waiter: Waiter; blocker: string }[] = [];
     const visit = (owner: string): boolean => {
       for (const waiter of this.waiting.get(owner) ?? []) {
+        if (waiter.yields && owner !== start) continue;
         const ahead = waiter.lock.queue.slice(0, waiter.lock.queue.indexOf(waiter));
         for (const blocker of this.blockers(waiter.lock, owner, waiter.mode, ahead)) {
           path.push({ waiter, blocker });

@@ -64,6 +64,8 @@ export interface LockOptions {
   timeoutMs?: number;
   /** Cancel request: 57014 unless the reason is an Error, which is thrown then. */
   signal?: AbortSignal;
+  /** A short try that gives up by itself: nobody else is refused with 40P01 because of it. */
+  yields?: boolean;
 }
 
 /** ACTIVE → PREPARING → DECIDED → COMMITTED, or COMMITTING (one-phase) → COMMITTED | ABORTED | UNKNOWN; ABORTED from the first two. */

@@ -51,6 +51,8 @@ const OUTPUT_BATCH = 64 * 1024;
 /** Given to the socket and not yet taken by the system: above it `flush` waits. */
 const OUTPUT_HIGH_WATER = 1024 * 1024;
 const AUTHENTICATION_TIMEOUT_MS = 60000;
+/** Silence after which the system asks whether the client is still there. */
+const KEEP_ALIVE_MS = 60000;
 /** How long a closing connection may take to hand over its last bytes. */
 const LINGER_MS = 2000;
 
@@ -80,6 +82,7 @@ export class WireConnection {
     this.parser = new FrontendParser(options.maxMessageBytes);
     this.closed = new Promise((resolve) => this.socket.once('close', () => resolve()));
     this.socket.setNoDelay(true);
+    this.socket.setKeepAlive(true, KEEP_ALIVE_MS);
     this.socket.on('data', (chunk: Buffer) => this.receive(chunk));
     this.socket.on('error', () => this.socket.destroy());
     this.socket.on('end', () => this.inputGone());

@@ -87,10 +87,6 @@ export function readyForQuery(status: TransactionStatus): Buffer {
   return READY[status];
 }
 
-export function authenticationCleartext(): Buffer {
-  return new Body().int32(3).as('R');
-}
-
 export function authenticationSasl(mechanisms: string[]): Buffer {
   const body = new Body().int32(10);
   for (const mechanism of mechanisms) body.string(mechanism);
@@ -175,10 +171,6 @@ export function copyData(bytes: Uint8Array): Buffer {
   header.writeInt32BE(4 + bytes.length, 1);
   header.set(bytes, 5);
   return header;
-}
-
-export function notificationResponse(processId: number, channel: string, payload: string): Buffer {
-  return new Body().int32(processId).string(channel).string(payload).as('A');
 }
 
 /** Any error as one of SQL: what is none is a defect of ours, XX000. */

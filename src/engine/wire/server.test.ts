@@ -328,7 +328,7 @@ describe('with raw bytes', () => {
       socket.write(Buffer.from([byte]));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    expect(await read(/two[^]*Z····I/)).toBeTruthy();
+    expect(await read(/two.*Z····I/)).toBeTruthy();
     socket.write(Buffer.concat([query('three'), query('four'), terminate]));
     const rest = await read(/<closed>/);
     expect(rest.indexOf('three')).toBeLessThan(rest.indexOf('four'));
