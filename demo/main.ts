@@ -26,8 +26,6 @@ const directory = flags.directory;
 const at = ['-d', directory];
 const target: Target = { host: '127.0.0.1', port: Number(flags['base-port']) };
 
-await main();
-
 async function main(): Promise<void> {
   try {
     await createCluster();
@@ -379,3 +377,5 @@ async function summary(): Promise<void> {
     ),
   );
 }
+
+await main();

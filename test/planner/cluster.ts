@@ -152,7 +152,6 @@ export class Cluster implements PlannerCatalog {
     let db = this.heap.get(key);
     if (db === undefined) {
       db = new Database(':memory:');
-      db.pragma('case_sensitive_like = 1');
       this.heap.set(key, db);
     }
     return db;

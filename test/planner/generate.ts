@@ -165,7 +165,7 @@ export class Generator {
     return random.pick([
       `${int} + ${random.int(-9, 9)}`,
       `${int} * 2 - ${int}`,
-      `${int} / ${random.pick(['2', '3', '-4', 'nullif(' + int + ', 0)'])}`,
+      `${int} / ${random.pick(['2', '3', '-4', `nullif(${int}, 0)`])}`,
       `${int} % 7`,
       `abs(${int})`,
       `-${int}`,

@@ -229,7 +229,17 @@ const EXACT: Record<string, string[]> = {
     'v::char(4)',
     'c',
   ],
-  like: ["t like 'a%'", "t like '%\\%%'", "t like 'a\\%b\\_c%'", "t not like '_l%'", "t like '%\\\\d'"],
+  like: [
+    "t like 'a%'",
+    "t like 'A%'",
+    "t like 'É_é%'",
+    "t like '%[%'",
+    "v like 'a?%'",
+    "t like '%\\%%'",
+    "t like 'a\\%b\\_c%'",
+    "t not like '_l%'",
+    "t like '%\\\\d'",
+  ],
   dates: [
     'd + 3',
     'd - 10',

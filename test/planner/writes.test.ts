@@ -30,7 +30,6 @@ afterAll(async () => {
 function runHeap(plan: ModifyPlan, rows: Row[], params: Row): Row[] {
   const table = cluster.table(plan.tableId)!;
   const db = new Database(':memory:');
-  db.pragma('case_sensitive_like = 1');
   db.exec(`CREATE TABLE x (${table.columns.map((one) => `c${one.attnum} ANY`).join(', ')}) STRICT`);
   const insert = db.prepare(`INSERT INTO x VALUES (${table.columns.map(() => '?').join(', ')})`);
   for (const row of rows) insert.run(row.map((text, i) => cluster.heapValue(table.columns[i]!, text)));

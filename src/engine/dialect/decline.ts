@@ -7,7 +7,6 @@ export class Decline {
 }
 
 export function decline(reason: string): never {
-  // biome-ignore lint/style/useThrowOnlyError: not an error; no stack is wanted, and `attempt` is the only catcher
   throw new Decline(reason);
 }
 

@@ -127,16 +127,31 @@ function operator(signature: Signature, args: Expr[], resultType: number): Expr 
   if (l === 'date' && r === 'date' && name === '-') return result(dayDifference(left, right));
   if (signature.text === '||(text,text)') return result(`(${plain(left).sql} || ${plain(right).sql})`);
   if ((name === '~~' || name === '!~~') && l === 'text') {
-    return result(`(${plain(left).sql} ${name === '~~' ? 'LIKE' : 'NOT LIKE'} ${likePattern(right)} ESCAPE '\\')`);
+    return result(`(${plain(left).sql} ${name === '~~' ? 'GLOB' : 'NOT GLOB'} ${globOf(right)})`);
   }
   return decline(`operator ${signature.text}`);
 }
 
-/** A pattern that ends in its escape is an error in PostgreSQL and matches nothing here. */
-function likePattern(pattern: Expr): string {
+/**
+ * A constant LIKE pattern as GLOB: SQLite's LIKE does not tell cases apart, its GLOB does. A pattern that ends in its escape is an
+ * error in PostgreSQL.
+ */
+function globOf(pattern: Expr): string {
   if (pattern.constant?.kind !== 'text') return decline('LIKE with a pattern that is not constant');
-  if (/(^|[^\\])(\\\\)*\\$/.test(pattern.constant.value)) return decline('a LIKE pattern that ends in its escape');
-  return pattern.sql;
+  let glob = '';
+  const characters = [...pattern.constant.value];
+  for (let i = 0; i < characters.length; i++) {
+    let character = characters[i] as string;
+    if (character === '%') glob += '*';
+    else if (character === '_') glob += '?';
+    else {
+      if (character === '\\') {
+        character = characters[++i] ?? decline('a LIKE pattern that ends in its escape');
+      }
+      glob += '*?['.includes(character) ? `[${character}]` : character;
+    }
+  }
+  return textLiteral(glob);
 }
 
 type Result = (sql: string, of?: Partial<Expr>) => Expr;

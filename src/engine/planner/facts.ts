@@ -290,7 +290,12 @@ export function sublinksOf(query: TreeNode): TreeNode[] {
       found.push(node);
       // Its left side may hold further ones.
       const test = kid(node, 'testexpr');
-      if (test !== null) visit(test, (inner) => (inner.node === 'SUBLINK' ? (found.push(inner), false) : undefined));
+      if (test !== null) {
+        visit(test, (inner) => {
+          if (inner.node === 'SUBLINK') found.push(inner);
+          return inner.node !== 'SUBLINK';
+        });
+      }
       return false;
     }
     return node.node === 'QUERY' ? false : undefined;

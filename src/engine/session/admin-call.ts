@@ -6,11 +6,14 @@ import { heapRowEncoder } from '../codec/encode-heap.js';
 import { heapFromText } from '../codec/heap.js';
 import { RowWriter } from '../codec/rowwriter.js';
 import { indexOfValue, valueText } from '../dispatch/targets.js';
+import { quoteIdent } from '../executor/sql-text.js';
 import type { AdminCallPlan } from '../planner/types.js';
-import { execInFront, frontRows, lockDefinitions, shardCountOf, tableOfOid } from './ddl.js';
+import { shardCountOf } from './create-table.js';
+import { execInFront, frontRows, tableOfOid } from './front-ddl.js';
 import { moveRows } from './move-rows.js';
 import type { Answer, Session } from './session.js';
 import type { Bound } from './statement.js';
+import { lockDefinitions } from './store-ddl.js';
 
 type Arguments = Record<string, string | null>;
 
@@ -111,7 +114,7 @@ async function alterAccessMethod(session: Session, args: Arguments): Promise<nul
   await checkOwner(session, table);
   await lockDefinitions(session, [table]);
   if (table.accessMethod === method) return null;
-  await execInFront(session, `ALTER TABLE ${quoted(table.schema)}.${quoted(table.name)} SET ACCESS METHOD ${method}`);
+  await execInFront(session, `ALTER TABLE ${quoteIdent(table.schema)}.${quoteIdent(table.name)} SET ACCESS METHOD ${method}`);
   await moveRows(session, table, setAccessMethod(session.shared.deps.catalog, session.tx.view(), table, method));
   return null;
 }
@@ -152,8 +155,4 @@ async function checkOwner(session: Session, table: TableDef): Promise<void> {
   ]);
   if (row?.[0] === 't' || row?.[0] === 'true') return;
   throw new SqlError('42501', `must be owner of table ${table.name}`);
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

@@ -7,7 +7,7 @@ import { quoteIdent } from '../executor/sql-text.js';
 import { useOfTable } from '../txn/names.js';
 import { COPY_DONE, copyData, copyOutResponse } from '../wire/messages.js';
 import { constantText, type Kind, listOf } from './classify.js';
-import { frontRows, tableOfOid } from './ddl.js';
+import { frontRows, tableOfOid } from './front-ddl.js';
 import type { RawNode } from './parser.js';
 import type { Answer, Session } from './session.js';
 import { type RawStatement, shiftPosition, splitStatements } from './split.js';

@@ -1,6 +1,8 @@
 import { notSupported, SqlError } from '../../core/errors.js';
+import { quoteIdent } from '../executor/sql-text.js';
 import type { Kind } from './classify.js';
-import { frontRows, heldFront, refuseKindsOfTable, registerNew } from './ddl.js';
+import { refuseKindsOfTable, registerNew } from './create-table.js';
+import { frontRows, heldFront } from './front-ddl.js';
 import type { Session } from './session.js';
 import { type RawStatement, splitStatements } from './split.js';
 import { UNBOUND } from './statement.js';
@@ -12,7 +14,9 @@ export async function createTableAs(session: Session, kind: Kind & { kind: 'crea
     throw notSupported('CREATE TABLE … AS EXECUTE is not supported', 'Write the query itself.');
   }
   const name =
-    kind.relation.schema === null ? quoted(kind.relation.name) : `${quoted(kind.relation.schema)}.${quoted(kind.relation.name)}`;
+    kind.relation.schema === null
+      ? quoteIdent(kind.relation.name)
+      : `${quoteIdent(kind.relation.schema)}.${quoteIdent(kind.relation.name)}`;
   if (kind.ifNotExists) {
     const [row] = await frontRows(session, 'SELECT pg_catalog.to_regclass($1)', [name]);
     if (row?.[0] !== null && row !== undefined) {
@@ -25,11 +29,9 @@ export async function createTableAs(session: Session, kind: Kind & { kind: 'crea
   await ddl.exec(empty);
   const table = await registerNew(session, ddl, kind, empty);
   if (!kind.withData) return 'CREATE TABLE AS';
-  const insert = splitStatements(`INSERT INTO ${quoted(table.schema)}.${quoted(table.name)} ${kind.query}`)[0] as RawStatement;
+  const insert = splitStatements(
+    `INSERT INTO ${quoteIdent(table.schema)}.${quoteIdent(table.name)} ${kind.query}`,
+  )[0] as RawStatement;
   const tag = await session.runQuery(insert, 'INSERT', UNBOUND, { describe: () => undefined, rows: () => undefined });
   return tag.replace(/^INSERT 0 /, 'SELECT ');
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }

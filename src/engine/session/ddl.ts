@@ -1,31 +1,15 @@
 import { notSupported, SqlError } from '../../core/errors.js';
-import type { StoreDdl } from '../../model/log.js';
 import type { AccessMethod, TableDef } from '../../model/table.js';
-import {
-  addIndex,
-  createDistributed,
-  createRandom,
-  createReference,
-  dropIndex,
-  dropTable,
-  journal,
-  newTable,
-  replaceTable,
-  setAccessMethod,
-  truncateTable,
-} from '../catalog/builders.js';
+import { addIndex, dropIndex, dropTable, replaceTable, setAccessMethod, truncateTable } from '../catalog/builders.js';
 import { tableFromFront } from '../catalog/from-front.js';
-import type { TableChange } from '../catalog/types.js';
-import { sendWrites } from '../dispatch/write.js';
-import type { FrontDdl, FrontTable } from '../front/types.js';
-import { ddlOnTable } from '../txn/names.js';
 import type { Kind, RelationName } from './classify.js';
-import type { DistributionClause } from './clauses.js';
+import { createTable } from './create-table.js';
 import { createTableAs } from './create-table-as.js';
+import { execInFront, existing, frontRows, heldFront, oidOf, relationOid, tableOfOid } from './front-ddl.js';
 import { moveRows } from './move-rows.js';
 import type { Session } from './session.js';
 import type { RawStatement } from './split.js';
-import { UNBOUND } from './statement.js';
+import { applyChange, lockDefinitions } from './store-ddl.js';
 
 type DdlKind = Exclude<
   Kind,
@@ -69,33 +53,6 @@ export async function runDdl(session: Session, statement: RawStatement, kind: Dd
     case 'analyze':
       return await analyzeTables(session);
   }
-}
-
-// ---- the front's part
-
-/** The front, held by this session's transaction; taken where it is not yet. */
-export async function heldFront(session: Session): Promise<FrontDdl> {
-  const { tx } = session;
-  if (tx.ddl !== null) return tx.ddl;
-  tx.transaction();
-  const ddl = await session.shared.deps.front.beginDdl(session.settings.front());
-  tx.holdFront(ddl);
-  return ddl;
-}
-
-/** Runs the statement in the front and journals it. Notices go to the client. */
-export async function execInFront(session: Session, sql: string, tableIds: number[] = []): Promise<string> {
-  const ddl = await heldFront(session);
-  const { tag, notices } = await ddl.exec(sql);
-  for (const text of notices) session.notice('NOTICE', new SqlError('00000', text));
-  journalled(session, sql, tableIds);
-  return tag;
-}
-
-function journalled(session: Session, sql: string, tableIds: number[]): void {
-  const { catalog } = session.shared.deps;
-  const searchPath = session.settings.get('search_path') ?? '';
-  session.tx.transaction().addCatalog(journal(catalog, { sql, role: session.settings.currentRole, searchPath, tableIds }));
 }
 
 /**
@@ -145,86 +102,6 @@ function refuseStoredChange(before: TableDef, after: TableDef): void {
   );
 }
 
-/** OIDs of tables that this transaction has made are known before the catalog is. */
-const ownOids = new WeakMap<object, Map<number, number>>();
-
-function oidOf(session: Session, table: TableDef): number | undefined {
-  const own = session.tx.active === null ? undefined : ownOids.get(session.tx.active);
-  return own?.get(table.tableId) ?? session.shared.deps.catalog.oidOf(table.tableId);
-}
-
-export function noteOid(session: Session, tableId: number, oid: number): void {
-  const { catalog } = session.shared.deps;
-  const txn = session.tx.transaction();
-  let own = ownOids.get(txn);
-  if (own === undefined) {
-    own = new Map();
-    ownOids.set(txn, own);
-  }
-  own.set(tableId, oid);
-  // The planner finds the table by its OID from now on; nobody else can name it before the front commits.
-  catalog.bindOid(tableId, oid);
-  txn.onAborted(async () => catalog.unbindOid(tableId));
-}
-
-// ---- the stores' part
-
-/** Tells the stores of each content, and puts the change into the transaction. */
-export async function applyChange(
-  session: Session,
-  change: TableChange,
-  order: 'create' | 'drop' | 'both' = 'both',
-): Promise<void> {
-  if (order !== 'drop') await sendDdl(session, change.create);
-  if (order !== 'create') {
-    await sendDdl(session, change.drop);
-    session.tx.transaction().addCatalog(change.catalog);
-  }
-}
-
-async function sendDdl(session: Session, byContent: Map<number, StoreDdl[]>): Promise<void> {
-  if (byContent.size === 0) return;
-  const txn = session.tx.transaction();
-  const ctx = session.context('', UNBOUND, [], { rows: () => undefined });
-  await sendWrites(ctx, [...byContent.keys()], (content) => [{ op: 'ddl', gid: txn.gid, ddl: byContent.get(content)! }]);
-}
-
-export async function lockDefinitions(session: Session, tables: readonly TableDef[]): Promise<void> {
-  if (tables.length === 0) return;
-  const ids = tables.map((table) => table.tableId).sort((a, b) => a - b);
-  await session.tx.transaction().lock(ids.map(ddlOnTable), session.lockOptions());
-}
-
-// ---- finding tables
-
-/** Our tables of these names; what is none of ours (a view, or nothing) is the front's to judge. */
-async function existing(session: Session, names: readonly RelationName[]): Promise<TableDef[]> {
-  const view = session.tx.view();
-  const out: TableDef[] = [];
-  for (const name of names) {
-    const oid = await relationOid(session, name);
-    const table = oid === null ? undefined : tableOfOid(session, oid);
-    if (table !== undefined) out.push(view.table(table.tableId) ?? table);
-  }
-  return out;
-}
-
-export function tableOfOid(session: Session, oid: number): TableDef | undefined {
-  return session.tx.view().tableByOid(oid);
-}
-
-async function relationOid(session: Session, name: RelationName): Promise<number | null> {
-  const text = name.schema === null ? quoted(name.name) : `${quoted(name.schema)}.${quoted(name.name)}`;
-  const sql = 'SELECT pg_catalog.to_regclass($1)::pg_catalog.oid';
-  const rows = await frontRows(session, sql, [text]);
-  const value = rows[0]?.[0];
-  return value === null || value === undefined ? null : Number(value);
-}
-
-export async function frontRows(session: Session, sql: string, params: (string | null)[]): Promise<(string | null)[][]> {
-  return await (session.tx.ddl?.rows(sql, params) ?? session.shared.deps.front.rows(sql, params, session.settings.front()));
-}
-
 async function tablesOfIndexes(session: Session, names: readonly RelationName[]): Promise<TableDef[]> {
   const out = new Map<number, TableDef>();
   for (const name of names) {
@@ -238,112 +115,6 @@ async function tablesOfIndexes(session: Session, names: readonly RelationName[])
   }
   return [...out.values()];
 }
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-
-// ---- CREATE TABLE
-
-async function createTable(session: Session, statement: RawStatement, kind: DdlKind & { kind: 'createTable' }): Promise<string> {
-  refuseKindsOfTable(kind.persistence, kind.partitioned);
-  if (kind.ifNotExists && (await relationOid(session, kind.relation)) !== null) return await execInFront(session, statement.sql);
-  const ddl = await heldFront(session);
-  const { tag, notices } = await ddl.exec(statement.sql);
-  for (const text of notices) session.notice('NOTICE', new SqlError('00000', text));
-  await registerNew(session, ddl, kind, statement.sql);
-  return tag;
-}
-
-/** What a statement has just created in the front becomes one of our tables. */
-export async function registerNew(
-  session: Session,
-  ddl: FrontDdl,
-  kind: { relation: RelationName; accessMethod: string | null; distribution: DistributionClause | null },
-  sql: string,
-): Promise<TableDef> {
-  let front = await createdTable(session, ddl, kind.relation);
-  const method = kind.accessMethod ?? session.settings.get('default_table_access_method') ?? 'heap';
-  const alter = `ALTER TABLE ${quoted(front.schema)}.${quoted(front.name)} SET ACCESS METHOD ${quoted(method)}`;
-  if (front.accessMethod !== method) {
-    await ddl.exec(alter);
-    front = await createdTable(session, ddl, kind.relation);
-  }
-  const table = await register(session, front, kind.distribution, sql);
-  // The journal is replayed under the settings of then: what came from one is written down.
-  if (kind.accessMethod === null && method !== 'heap') journalled(session, alter, []);
-  return table;
-}
-
-/** A table that the front has just made becomes one of ours, and gets its shards. */
-async function register(session: Session, front: FrontTable, clause: DistributionClause | null, sql: string): Promise<TableDef> {
-  const { catalog } = session.shared.deps;
-  const definition = tableFromFront(front, 0, { kind: 'local' });
-  const local = newTable(catalog, definition);
-  const txn = session.tx.transaction();
-  await lockDefinitions(session, [local.table]);
-  noteOid(session, local.table.tableId, front.oid);
-  if (clause === null) {
-    await applyChange(session, local);
-    journalled(session, sql, [local.table.tableId]);
-    return local.table;
-  }
-  txn.addCatalog(local.catalog);
-  const change = distribute(session, local.table, clause);
-  // The local shard was never made, so there is none to drop.
-  await applyChange(session, { ...change, drop: new Map() });
-  journalled(session, sql, [local.table.tableId]);
-  return change.table;
-}
-
-function distribute(session: Session, table: TableDef, clause: DistributionClause): TableChange {
-  const { catalog } = session.shared.deps;
-  const view = session.tx.view();
-  const shardCount = shardCountOf(session);
-  switch (clause.kind) {
-    case 'hash':
-      return createDistributed(
-        catalog,
-        view,
-        table,
-        shardCount === undefined ? { column: clause.column } : { column: clause.column, shardCount },
-      );
-    case 'random':
-      return createRandom(catalog, view, table, shardCount);
-    case 'replicated':
-      return createReference(catalog, view, table);
-  }
-}
-
-/** The session's own setting; undefined: the cluster's. */
-export function shardCountOf(session: Session): number | undefined {
-  const value = session.settings.own('damson.shard_count');
-  return value === undefined ? undefined : Number(value);
-}
-
-export function refuseKindsOfTable(persistence: string, partitioned: boolean): void {
-  if (persistence === 't')
-    throw notSupported('temporary tables are not supported', 'Create a plain table and drop it at the end.');
-  if (persistence === 'u') throw notSupported('unlogged tables are not supported', 'Leave UNLOGGED out.');
-  if (partitioned)
-    throw notSupported('partitioned tables are not supported', 'Use DISTRIBUTED BY: the cluster cuts the table into shards.');
-}
-
-async function createdTable(session: Session, ddl: FrontDdl, name: RelationName): Promise<FrontTable> {
-  const oid = await relationOid(session, name);
-  const [table] = oid === null ? [] : await ddl.tables([oid]);
-  if (table === undefined) throw new SqlError('XX000', `the front does not show table "${name.name}"`);
-  await refuseInheritance(ddl, table);
-  return table;
-}
-
-async function refuseInheritance(ddl: FrontDdl, table: FrontTable): Promise<void> {
-  const rows = await ddl.rows('SELECT 1 FROM pg_catalog.pg_inherits WHERE inhrelid = $1::pg_catalog.oid', [String(table.oid)]);
-  if (rows.length > 0)
-    throw notSupported('inheritance of tables is not supported', 'Create the table with LIKE, and query both with UNION ALL.');
-}
-
-// ---- other statements
 
 async function truncate(session: Session, statement: RawStatement, kind: DdlKind & { kind: 'truncate' }): Promise<string> {
   const tables = await existing(session, kind.relations);

@@ -1,6 +1,6 @@
 import type { Field } from '../front/types.js';
 import type { Kind } from './classify.js';
-import { frontRows } from './ddl.js';
+import { frontRows } from './front-ddl.js';
 import type { Session } from './session.js';
 import { textField } from './statement.js';
 

@@ -7,9 +7,9 @@ import { csvOfRows } from '../dispatch/datarow.js';
 import { ShardLoad } from '../dispatch/load.js';
 import { Spool } from '../dispatch/spool.js';
 import type { ReadPlan } from '../planner/types.js';
-import { applyChange } from './ddl.js';
 import type { Session } from './session.js';
 import { UNBOUND } from './statement.js';
+import { applyChange } from './store-ddl.js';
 
 let sequence = 0;
 

@@ -1,4 +1,5 @@
 import { SqlError } from '../../core/errors.js';
+import { quoteIdent } from '../executor/sql-text.js';
 import type { Startup } from '../wire/connection.js';
 import { keyOf, SessionSettings } from './settings.js';
 import type { SessionDeps } from './types.js';
@@ -109,7 +110,7 @@ function utf8Only(value: string): string {
 }
 
 async function checked(deps: SessionDeps, role: string, name: string, value: string): Promise<string> {
-  const sql = `SET ${name.split('.').map(quoted).join('.')} = '${value.replaceAll("'", "''")}'`;
+  const sql = `SET ${name.split('.').map(quoteIdent).join('.')} = '${value.replaceAll("'", "''")}'`;
   try {
     const values = await deps.front.setting(sql, { role, gucs: {} }, [name]);
     return values[name] ?? value;
@@ -117,10 +118,6 @@ async function checked(deps: SessionDeps, role: string, name: string, value: str
     if (!(error instanceof SqlError)) throw error;
     throw new SqlError(error.sqlstate, error.message, { ...error.fields, fatal: true });
   }
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
 }
 
 /** `-c name=value`, `--name=value`; a backslash escapes a blank. */
