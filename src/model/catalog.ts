@@ -72,7 +72,7 @@ export interface CatalogKinds {
   setting: { name: string; value: string };
   /** Last value given by a sequence of the front, durable before the number is shown. Key: JSON of schema and name. */
   sequence: { schema: string; name: string; value: string };
-  /** Counters: nextTableId, nextShardId, nextColocationId, nextDbid, nextDdlSeq, nextMoveId, incarnation. */
+  /** Counters: nextTableId, nextShardId, nextLocalShardId, nextColocationId, nextDbid, nextDdlSeq, nextMoveId, incarnation. */
   counter: { name: string; value: number };
   /** A decided two-phase transaction that some participant has not acknowledged. */
   decision: { gid: string; participants: number[] };

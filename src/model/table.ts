@@ -109,6 +109,8 @@ export interface ShardDef {
 }
 
 export const FIRST_SHARD_ID = 102008;
+/** Local tables have one shard each, which users never see: numbered apart, so that distributed ones follow each other as in Citus. */
+export const FIRST_LOCAL_SHARD_ID = 2 ** 40;
 export const DEFAULT_SHARD_COUNT = 32;
 export const REFERENCE_COLOCATION_ID = 1;
 

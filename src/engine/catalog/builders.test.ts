@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { CatalogOp } from '../../model/catalog.js';
 import { Oid } from '../../model/storage.js';
-import type { TableDef } from '../../model/table.js';
+import { FIRST_LOCAL_SHARD_ID, type TableDef } from '../../model/table.js';
 import { createDistributed, createReference, dropTable, newTable, setAccessMethod, undistribute } from './builders.js';
 import { openCatalog } from './catalog.js';
 import type { Catalog, TableChange } from './types.js';
@@ -51,7 +51,7 @@ describe('table builders', () => {
     const local = commit(newTable(catalog, definition('t')));
     expect(catalog.placement('l1').contents).toEqual([-1]);
     const change = createDistributed(catalog, catalog, local, { column: 'id' });
-    expect(change.drop.get(-1)).toEqual([{ op: 'dropShard', shardId: 102008 }]);
+    expect(change.drop.get(-1)).toEqual([{ op: 'dropShard', shardId: FIRST_LOCAL_SHARD_ID }]);
     expect(change.create.get(0)?.length).toBe(16);
     commit(change);
     const shards = catalog.shards(1);

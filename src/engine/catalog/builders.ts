@@ -225,7 +225,8 @@ function push<Key, Item>(map: Map<Key, Item[]>, key: Key, item: Item): void {
 }
 
 function allocateShards(catalog: Catalog, table: TableDef, ranges: Range[]): { rows: Shard[]; ops: CatalogOp[] } {
-  const ids = catalog.allocate('nextShardId', ranges.length);
+  const counter = table.distribution.kind === 'local' ? 'nextLocalShardId' : 'nextShardId';
+  const ids = catalog.allocate(counter, ranges.length);
   const rows = ranges.map((range, i): Shard => ({ shardId: ids.first + i, tableId: table.tableId, ...range }));
   return { rows, ops: [ids.op, ...rows.map((row): CatalogOp => ({ kind: 'shard', key: String(row.shardId), row }))] };
 }

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { internalError } from '../../core/errors.js';
 import type { CatalogKind, CatalogOp } from '../../model/catalog.js';
-import { FIRST_SHARD_ID, REFERENCE_COLOCATION_ID } from '../../model/table.js';
+import { FIRST_LOCAL_SHARD_ID, FIRST_SHARD_ID, REFERENCE_COLOCATION_ID } from '../../model/table.js';
 import { CatalogFile } from './file.js';
 import type { Catalog, CatalogView, CounterName } from './types.js';
 import { applyOp, emptyMaps, type RowMaps, RowView, type Volatile } from './view.js';
@@ -11,6 +11,7 @@ import { applyOp, emptyMaps, type RowMaps, RowView, type Volatile } from './view
 const FIRST: Record<CounterName, number> = {
   nextTableId: 1,
   nextShardId: FIRST_SHARD_ID,
+  nextLocalShardId: FIRST_LOCAL_SHARD_ID,
   // 1 is the group of the reference tables.
   nextColocationId: REFERENCE_COLOCATION_ID + 1,
   nextDbid: 1,

@@ -46,6 +46,7 @@ export interface CatalogView extends PlannerCatalog {
 export type CounterName =
   | 'nextTableId'
   | 'nextShardId'
+  | 'nextLocalShardId'
   | 'nextColocationId'
   | 'nextDbid'
   | 'nextDdlSeq'
