@@ -1,7 +1,8 @@
 /** Bodies of change log records (protocols, section 1). Encoded with MessagePack by `engine/changelog`. */
+
+import type { CatalogOp } from './catalog.js';
 import type { HeapValue } from './storage.js';
 import type { IndexDef, SetKey, ShardDef } from './table.js';
-import type { CatalogOp } from './catalog.js';
 
 /** Byte position in a change log; goes on over promotions and restarts. */
 export type Lsn = number;
@@ -13,7 +14,7 @@ export type Gid = string;
 export interface BatchRef {
   /** File name under `batches/` of the instance's log directory; unique on the instance. */
   name: string;
-  /** parquet: hidden column `_rid` BIGINT, then one column for each attnum, named `c<attnum>`. rows: MessagePack array of StoreRow. */
+  /** parquet: hidden column `_rid` BIGINT, then one column for each attnum, named `c<attnum>`. rows: MessagePack arrays of StoreRow, one after the other. */
   format: 'parquet' | 'rows';
   rows: number;
   bytes: number;
@@ -63,7 +64,8 @@ export interface TxnBody {
 export type LogBody =
   | { k: 'TXN'; gid: Gid; txn: TxnBody }
   | { k: 'PREPARE'; gid: Gid; txn: TxnBody }
-  | { k: 'COMMIT'; gid: Gid; /** lsn of its PREPARE */ prepareLsn: Lsn }
+  /** With the lsn of its PREPARE. */
+  | { k: 'COMMIT'; gid: Gid; prepareLsn: Lsn }
   | { k: 'ABORT'; gid: Gid }
   /** The coordinator's, the commit of a two-phase transaction, with its own rows and catalog changes. */
   | { k: 'DECISION'; gid: Gid; participants: number[]; txn: TxnBody | null; catalog: CatalogOp[] }
@@ -71,7 +73,15 @@ export type LogBody =
   | { k: 'STATE'; catalog: CatalogOp[] }
   | { k: 'BARRIER'; id: string }
   /** A moved set is installed from files that are durable on target and mirror. */
-  | { k: 'MOVE_LOAD'; move: string; setKey: SetKey; src: { content: number; lsn: Lsn }; shards: ShardDef[]; nextRids: [shardId: number, nextRid: number][]; files: MoveFile[] }
+  | {
+      k: 'MOVE_LOAD';
+      move: string;
+      setKey: SetKey;
+      src: { content: number; lsn: Lsn };
+      shards: ShardDef[];
+      nextRids: [shardId: number, nextRid: number][];
+      files: MoveFile[];
+    }
   /** A transaction of the source, caught up. Repeats (src lsn not above what the set holds) are ignored. */
   | { k: 'MOVE_APPLY'; move: string; setKey: SetKey; src: { content: number; lsn: Lsn }; txn: TxnBody }
   | { k: 'CHECKPOINT'; openPrepares: { gid: Gid; lsn: Lsn }[] };

@@ -29,7 +29,8 @@ export interface IndexDef {
 }
 
 export type Distribution =
-  | { kind: 'distributed'; /** attnum of the distribution column */ attnum: number; colocationId: number }
+  /** By the column with this attnum. */
+  | { kind: 'distributed'; attnum: number; colocationId: number }
   | { kind: 'random'; colocationId: number }
   | { kind: 'reference'; colocationId: number }
   | { kind: 'local' };

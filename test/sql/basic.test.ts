@@ -246,6 +246,7 @@ describe('definitions', () => {
     'create table x(a int references pk(a)) distributed by (a)',
     'create table x(a int, b int) distributed by (a, b)',
     'alter table pk add column z int',
+    'create table x(a jsonb) distributed by (a)',
     'savepoint s',
     'listen x',
     'create database x',

@@ -56,7 +56,7 @@ describe('table builders', () => {
     commit(change);
     const shards = catalog.shards(1);
     expect(shards.length).toBe(32);
-    expect([shards[0]?.shardId, shards[0]?.minValue, shards[0]?.maxValue]).toEqual([102009, -2147483648, -2013265921]);
+    expect([shards[0]?.shardId, shards[0]?.minValue, shards[0]?.maxValue]).toEqual([102008, -2147483648, -2013265921]);
     expect([shards[31]?.minValue, shards[31]?.maxValue]).toEqual([2013265920, 2147483647]);
     expect(catalog.placement('c2_1').contents).toEqual([1]);
     expect(catalog.row('placement', 'l1')).toBeUndefined();

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { TreeNode } from './tree.js';
+import type { TreeNode, TreeValue } from './tree.js';
 import { isNode, readTree, visitNodes } from './tree-reader.js';
 
 const one = (text: string): TreeNode => readTree(`(${text})`)[0] as TreeNode;
@@ -62,7 +62,7 @@ describe('readTree', () => {
     let steps = 0;
     while (node !== undefined) {
       steps += 1;
-      const next = node.arg;
+      const next: TreeValue | undefined = node.arg;
       node = isNode(next) ? next : undefined;
     }
     expect(steps).toBe(depth);

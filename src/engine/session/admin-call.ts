@@ -8,7 +8,7 @@ import { RowWriter } from '../codec/rowwriter.js';
 import { indexOfValue, valueText } from '../dispatch/targets.js';
 import { quoteIdent } from '../executor/sql-text.js';
 import type { AdminCallPlan } from '../planner/types.js';
-import { shardCountOf } from './create-table.js';
+import { checkDistributionColumn, shardCountOf } from './create-table.js';
 import { execInFront, frontRows, tableOfOid } from './front-ddl.js';
 import { moveRows } from './move-rows.js';
 import type { Answer, Session } from './session.js';
@@ -81,6 +81,7 @@ async function createDistributedTable(session: Session, args: Arguments): Promis
   if (shardCount !== undefined) options.shardCount = shardCount;
   if (args.colocate_with !== null && args.colocate_with !== undefined) options.colocateWith = args.colocate_with;
   return await change(session, args, 'distributed', (table) => {
+    checkDistributionColumn(table, column);
     return createDistributed(session.shared.deps.catalog, session.tx.view(), table, options);
   });
 }

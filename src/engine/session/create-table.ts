@@ -3,6 +3,7 @@ import type { TableDef } from '../../model/table.js';
 import { createDistributed, createRandom, createReference, newTable } from '../catalog/builders.js';
 import { tableFromFront } from '../catalog/from-front.js';
 import type { TableChange } from '../catalog/types.js';
+import { isHashable } from '../codec/hash.js';
 import { quoteIdent } from '../executor/sql-text.js';
 import type { FrontDdl, FrontTable } from '../front/types.js';
 import type { Kind, RelationName } from './classify.js';
@@ -73,6 +74,7 @@ function distribute(session: Session, table: TableDef, clause: DistributionClaus
   const shardCount = shardCountOf(session);
   switch (clause.kind) {
     case 'hash':
+      checkDistributionColumn(table, clause.column);
       return createDistributed(
         catalog,
         view,
@@ -84,6 +86,16 @@ function distribute(session: Session, table: TableDef, clause: DistributionClaus
     case 'replicated':
       return createReference(catalog, view, table);
   }
+}
+
+/** The column's type must be one whose PostgreSQL hash is known here; an unknown column is the builder's to refuse. */
+export function checkDistributionColumn(table: TableDef, name: string): void {
+  const column = table.columns.find((candidate) => candidate.name === name);
+  if (column === undefined || (isHashable(column.typeOid) && column.typtype === undefined)) return;
+  throw notSupported(
+    `column "${name}" cannot be the distribution column: its type has no hash here`,
+    'Use a column of a number, text, date, time, boolean or uuid type.',
+  );
 }
 
 /** The session's own setting; undefined: the cluster's. */

@@ -14,7 +14,9 @@ import type { OpenCall } from '../../rpc/types.js';
 
 export type SegmentMethodName = keyof SegmentMethods;
 /** What goes in, without the stamp: the connection adds it. */
-export type MethodInput<M extends SegmentMethodName> = Omit<SegmentMethods[M]['in'], 'stamp'>;
+export type MethodInput<M extends SegmentMethodName> = WithoutStamp<SegmentMethods[M]['in']>;
+/** Of each member of a union by itself. */
+type WithoutStamp<Input> = Input extends unknown ? Omit<Input, 'stamp'> : never;
 export type MethodOutput<M extends SegmentMethodName> = SegmentMethods[M]['out'];
 
 /** One FIFO stream to the primary of a content (or to this process's own engine, content -1), of one connection generation. */
