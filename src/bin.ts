@@ -1,15 +1,17 @@
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { flush, run } from '@oclif/core';
+import { Config, flush, run } from '@oclif/core';
 import { ExitCode } from './core/errors.js';
 import { explainError } from './ui/errors.js';
 
 /** The command line: finds and runs the command, prints what went wrong, ends the process with the exit code of the contract. */
 export async function main(argv: string[]): Promise<void> {
-  const interrupt = () => process.exit(ExitCode.interrupted);
-  process.once('SIGINT', interrupt);
+  process.once('SIGINT', endInterrupted);
+  let commands: string[] = [];
   try {
-    await run(argv, dirname(dirname(fileURLToPath(import.meta.url))));
+    const config = await Config.load(dirname(dirname(fileURLToPath(import.meta.url))));
+    commands = config.commandIDs.map((id) => id.replaceAll(':', ' '));
+    await run(argv, config);
     await flush();
   } catch (error) {
     await flush();
@@ -18,10 +20,18 @@ export async function main(argv: string[]): Promise<void> {
       process.exitCode = exit;
       return;
     }
-    const explained = explainError(error, { verbose: argv.includes('-v') || argv.includes('--verbose'), log: logOf(error) });
+    const verbose = argv.includes('-v') || argv.includes('--verbose');
+    const explained = explainError(error, { verbose, log: logOf(error), commands });
     process.stderr.write(`${explained.text}\n`);
     process.exitCode = explained.exit;
   }
+}
+
+/** Ctrl-C: the cursor that a spinner hid is shown again. What was begun is in a journal, and the coordinator's calls end with their connection. */
+function endInterrupted(): void {
+  if (process.stderr.isTTY) process.stderr.write('\u001b[?25h\n');
+  process.stderr.write(`${explainError(Object.assign(new Error(), { name: 'AbortError' }), { verbose: false }).text}\n`);
+  process.exit(ExitCode.interrupted);
 }
 
 /** `this.exit(n)` of a command, help and version arrive as errors that say nothing. */

@@ -3,9 +3,12 @@ import { join } from 'node:path';
 import { confirm } from '@inquirer/prompts';
 import { Command, Flags, type Interfaces } from '@oclif/core';
 import { findCoordinatorDir } from '../cluster/config/definition.js';
+import { withLock } from '../cluster/run/lock.js';
 import type { RunListener } from '../cluster/run/step.js';
 import { DamsonError, ExitCode } from '../core/errors.js';
 import { progressListener, timestamp } from '../ui/progress.js';
+
+const MAX_UNLOGGED = 1000;
 
 export type FlagsOf<T extends typeof Command> = Interfaces.InferredFlags<(typeof DamsonCommand)['baseFlags'] & T['flags']>;
 export type ArgsOf<T extends typeof Command> = Interfaces.InferredArgs<T['args']>;
@@ -36,6 +39,8 @@ export abstract class DamsonCommand<T extends typeof Command> extends Command {
   protected args!: ArgsOf<T>;
   #coordinatorDir: string | undefined;
   #logFile: string | undefined;
+  /** Lines from before the log's place was known. */
+  #unlogged: string[] = [];
 
   override async init(): Promise<void> {
     await super.init();
@@ -81,23 +86,32 @@ export abstract class DamsonCommand<T extends typeof Command> extends Command {
     if (!this.flags.quiet) process.stderr.write(`${text}\n`);
   }
 
+  /** Appends to the command's log; until the cluster's directory is known and there, lines wait. */
   protected record(level: 'INFO' | 'ERROR', text: string): void {
-    const directory =
-      this.flags?.['log-dir'] ?? (this.#coordinatorDir !== undefined ? join(this.#coordinatorDir, 'log') : undefined);
-    if (directory === undefined || (this.flags?.['log-dir'] === undefined && !existsSync(join(directory, '..')))) return;
-    mkdirSync(directory, { recursive: true });
     const stamp = timestamp();
+    this.#unlogged.push(`${stamp}:${String(process.pid).padStart(6, '0')} damson ${this.name}-[${level}]:-${text}\n`);
+    const given = this.flags?.['log-dir'];
+    const directory = given ?? (this.#coordinatorDir === undefined ? undefined : join(this.#coordinatorDir, 'log'));
+    if (directory === undefined || (given === undefined && !existsSync(join(directory, '..')))) {
+      if (this.#unlogged.length > MAX_UNLOGGED) this.#unlogged.shift();
+      return;
+    }
+    mkdirSync(directory, { recursive: true });
     this.#logFile = join(directory, `${this.name}_${stamp.slice(0, 8)}.log`);
-    appendFileSync(this.#logFile, `${stamp}:${String(process.pid).padStart(6, '0')} damson ${this.name}-[${level}]:-${text}\n`, {
-      mode: 0o600,
-    });
+    appendFileSync(this.#logFile, this.#unlogged.join(''), { mode: 0o600 });
+    this.#unlogged = [];
+  }
+
+  /** Runs what makes, starts, stops or removes daemons of the cluster: one such command at a time. */
+  protected alone<T>(work: () => Promise<T>, directory = this.coordinatorDir): Promise<T> {
+    return withLock(directory, `damson ${(this.id ?? '').replaceAll(':', ' ')}`, work);
   }
 
   /** Asks before much is changed. Without a terminal and without `-a` it fails and names the flag. */
   protected async ensureConfirmed(question: string): Promise<void> {
     if (this.flags.yes) return;
     if (process.stdin.isTTY !== true || this.jsonEnabled()) {
-      throw new DamsonError(`${question} There is no terminal to ask on`, {
+      throw new DamsonError(`this asks before it goes on, and there is no terminal to ask on: ${question}`, {
         hint: 'add -a (--yes) to go on without being asked',
       });
     }

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import { demoDefinition } from '../cluster/config/definition.js';
 import { checkInstances } from '../cluster/ops/instance.js';
 import { createPlan, OPERATIONS } from '../cluster/plan/create.js';
 import { describePlan, hasJournal, journalPath, rollBackInterrupted, runPlan } from '../cluster/run/run.js';
+import type { Plan } from '../cluster/run/step.js';
 import { DamsonError } from '../core/errors.js';
 import type { Instance } from '../model/topology.js';
 import { connectionHelp } from '../ui/connect.js';
@@ -55,16 +56,23 @@ export default class Demo extends DamsonCommand<typeof Demo> {
       this.log(describePlan(plan, OPERATIONS).join('\n'));
       return { coordinatorDir: coordinator.datadir, port: coordinator.port, instances: definition.instances };
     }
-    const journal = journalPath(flags.directory, 'demo');
-    if (hasJournal(journal)) {
-      await this.progress.task('Roll back a run that was interrupted', () => rollBackInterrupted(journal, OPERATIONS));
+    if (!existsSync(flags.directory)) {
+      await checkInstances(definition.instances);
+      mkdirSync(flags.directory, { recursive: true, mode: 0o700 });
     }
-    await checkInstances(definition.instances);
-    mkdirSync(flags.directory, { recursive: true, mode: 0o700 });
-    await runPlan(plan, OPERATIONS, this.progress, { journalPath: journal });
+    await this.alone(() => this.create(plan, definition.instances), flags.directory);
     this.coordinatorDir = coordinator.datadir;
     this.record('INFO', 'the cluster runs');
     this.log(connectionHelp(coordinator, flags.directory));
     return { coordinatorDir: coordinator.datadir, port: coordinator.port, instances: definition.instances };
+  }
+
+  private async create(plan: Plan, instances: Instance[]): Promise<void> {
+    const journal = journalPath(this.flags.directory, 'demo');
+    if (hasJournal(journal)) {
+      await this.progress.task('Roll back a run that was interrupted', () => rollBackInterrupted(journal, OPERATIONS));
+    }
+    await checkInstances(instances);
+    await runPlan(plan, OPERATIONS, this.progress, { journalPath: journal });
   }
 }

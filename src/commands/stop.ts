@@ -27,7 +27,8 @@ export default class Stop extends DamsonCommand<typeof Stop> {
       this.log(changed.length === 0 ? 'Nothing changed' : `Reloaded: ${changed.join(', ')}`);
       return { reloaded: changed };
     }
-    const instances = await stopCluster(directory, this.flags.mode as 'smart' | 'fast' | 'immediate', this.progress);
+    const mode = this.flags.mode as 'smart' | 'fast' | 'immediate';
+    const instances = await this.alone(() => stopCluster(directory, mode, this.progress));
     this.log(`${instances.length} instances stopped`);
     return { stopped: instances.map(({ dbid }) => dbid) };
   }

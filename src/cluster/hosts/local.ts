@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../core/clock.js';
 import { DamsonError } from '../../core/errors.js';
-import { readJson } from '../../core/files.js';
+import { readJson, writeFileAtomic } from '../../core/files.js';
 
 const DAEMON = join(dirname(fileURLToPath(import.meta.url)), '../../../bin/damsond.js');
 
@@ -48,13 +48,33 @@ export function removeDirectory(path: string): void {
  * be a daemon of this very directory.
  */
 export function daemonPid(datadir: string): number | null {
-  const file = readJson<PidFile>(join(datadir, 'damsond.pid'));
-  if (file === undefined) return null;
+  return livePid(datadir, PID_FILE);
+}
+
+/** Written by the daemon when it listens; by it when it begins; by whoever started it. */
+const PID_FILE = 'damsond.pid';
+const LOCK_FILE = 'damsond.lock';
+const STARTUP_FILE = 'startup.pid';
+
+/** As `daemonPid`, but also a daemon that has not come so far as to listen, or that has stopped listening and not ended. */
+export function daemonProcess(datadir: string): number | null {
+  for (const file of [PID_FILE, LOCK_FILE, STARTUP_FILE]) {
+    const pid = livePid(datadir, file);
+    if (pid !== null) return pid;
+  }
+  return null;
+}
+
+function livePid(datadir: string, file: string): number | null {
+  const pid = readJson<Pick<PidFile, 'pid'>>(join(datadir, file))?.pid;
+  if (pid === undefined) return null;
   try {
-    const words = readFileSync(`/proc/${file.pid}/cmdline`, 'utf8').split('\0');
-    return words.includes(datadir) ? file.pid : null;
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    // A process that is being killed has no command line any more, and still holds its port and lock.
+    const dying = words.length === 1 && words[0] === '' && !/\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+    return words.includes(datadir) || (dying && file === LOCK_FILE) ? pid : null;
   } catch {
-    return pidExistsWithoutProc(file.pid) ? file.pid : null;
+    return pidExistsWithoutProc(pid) ? pid : null;
   }
 }
 
@@ -81,7 +101,7 @@ export function shareOfHost(count: number): { threads: number; memoryMb: number 
  * `log/startup.log` of its data directory, whose last lines explain a failure.
  */
 export async function startDaemon(datadir: string, timeoutMs = 60_000): Promise<number> {
-  const running = daemonPid(datadir);
+  const running = await waitForOther(datadir, timeoutMs);
   if (running !== null) return running;
   mkdirSync(join(datadir, 'log'), { recursive: true });
   const startupLog = join(datadir, 'log', 'startup.log');
@@ -105,6 +125,7 @@ export async function startDaemon(datadir: string, timeoutMs = 60_000): Promise<
     exit = error.message;
   });
   child.unref();
+  if (child.pid !== undefined) writeFileAtomic(join(datadir, STARTUP_FILE), JSON.stringify({ pid: child.pid }));
   const deadline = systemClock.monotonicMs() + timeoutMs;
   while (systemClock.monotonicMs() < deadline) {
     const file = readJson<PidFile>(join(datadir, 'damsond.pid'));
@@ -116,6 +137,23 @@ export async function startDaemon(datadir: string, timeoutMs = 60_000): Promise<
   throw startFailure(datadir, startupLog, `did not listen within ${timeoutMs / 1000} s`);
 }
 
+/** Waits while a daemon of the directory starts, or ends. Its process id once it listens; null once there is none. */
+async function waitForOther(datadir: string, timeoutMs: number): Promise<number | null> {
+  const deadline = systemClock.monotonicMs() + timeoutMs;
+  for (;;) {
+    const listening = daemonPid(datadir);
+    if (listening !== null) return listening;
+    const other = daemonProcess(datadir);
+    if (other === null) return null;
+    if (systemClock.monotonicMs() > deadline) {
+      throw new DamsonError(`process ${other} of ${datadir} neither listens nor ends within ${timeoutMs / 1000} s`, {
+        hint: `look into ${join(datadir, 'log', 'damsond.log')}; damson stop -M immediate ends it`,
+      });
+    }
+    await systemClock.sleep(20);
+  }
+}
+
 function startFailure(datadir: string, startupLog: string, what: string): DamsonError {
   const lines = existsSync(startupLog) ? readFileSync(startupLog, 'utf8').trim().split('\n').slice(-4).join(' | ') : '';
   return new DamsonError(`the daemon of ${datadir} ${what}${lines === '' ? '' : `: ${lines}`}`, {
@@ -123,15 +161,22 @@ function startFailure(datadir: string, startupLog: string, what: string): Damson
   });
 }
 
+const IMMEDIATE_MS = 10_000;
 const SIGNAL_OF_MODE = { smart: 'SIGTERM', fast: 'SIGTERM', immediate: 'SIGQUIT' } as const;
 
 /** Ends the daemon of a data directory and waits for its end. false when none ran. */
 export async function stopDaemon(datadir: string, mode: keyof typeof SIGNAL_OF_MODE, timeoutMs = 60_000): Promise<boolean> {
-  const pid = daemonPid(datadir);
+  const pid = daemonProcess(datadir);
   if (pid === null) return false;
-  process.kill(pid, SIGNAL_OF_MODE[mode]);
+  signal(pid, SIGNAL_OF_MODE[mode]);
   const deadline = systemClock.monotonicMs() + timeoutMs;
-  while (daemonPid(datadir) !== null) {
+  let killAt = mode === 'immediate' ? systemClock.monotonicMs() + IMMEDIATE_MS : Number.POSITIVE_INFINITY;
+  while (daemonProcess(datadir) !== null) {
+    if (systemClock.monotonicMs() > killAt) {
+      // One that hangs loses nothing by it: it replays its log when it starts.
+      signal(pid, 'SIGKILL');
+      killAt = Number.POSITIVE_INFINITY;
+    }
     if (systemClock.monotonicMs() > deadline) {
       throw new DamsonError(`the daemon of ${datadir} (process ${pid}) did not end within ${timeoutMs / 1000} s`, {
         hint: 'run damson stop -M immediate',
@@ -140,4 +185,13 @@ export async function stopDaemon(datadir: string, mode: keyof typeof SIGNAL_OF_M
     await systemClock.sleep(20);
   }
   return true;
+}
+
+/** A process that has just ended by itself is no error. */
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }

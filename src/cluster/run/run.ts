@@ -43,11 +43,20 @@ export async function runPlan(
     }
   } catch (error) {
     if (options.keep) throw error;
-    await listener.task('Rolling back', () => undoSteps(plan.steps.slice(0, journal.begun), operations));
+    await listener.task('Rolling back', () => undoAfter(error, plan.steps.slice(0, journal.begun), operations));
     rmSync(options.journalPath, { force: true });
     throw error;
   }
   rmSync(options.journalPath, { force: true });
+}
+
+/** The plan of a run that was killed; undefined without one. */
+export function interruptedPlan(journalPath: string): Plan | undefined {
+  return readJson<Journal>(journalPath)?.plan;
+}
+
+export function dropJournal(journalPath: string): void {
+  rmSync(journalPath, { force: true });
 }
 
 /** Undoes what a run that was killed had begun. false when there is no journal. */
@@ -88,20 +97,29 @@ async function runGroup(group: Step[], operations: Operations, listener: RunList
   else await listener.group(tasks);
 }
 
+/** In reverse order. What a failed step needs stays: the earlier steps are left as they are, and the journal with them. */
 async function undoSteps(steps: Step[], operations: Operations): Promise<void> {
-  const left: string[] = [];
   for (const step of [...steps].reverse()) {
     const operation = operationOf(step, operations);
     try {
       await operation.undo?.(step.args);
     } catch (error) {
-      left.push(`${operation.describe(step.args)}: ${error instanceof Error ? error.message : String(error)}`);
+      const why = error instanceof Error ? error.message : String(error);
+      throw new DamsonError(`could not be taken back: ${operation.describe(step.args)}: ${why}`, {
+        hint: 'mend the cause and run the command again: it takes back the rest first',
+        cause: error,
+      });
     }
   }
-  if (left.length > 0) {
-    throw new DamsonError(`rolling back left something behind: ${left.join('; ')}`, {
-      hint: 'mend the causes and run the command again',
-    });
+}
+
+/** A failure to undo does not hide why it was tried. */
+async function undoAfter(failure: unknown, steps: Step[], operations: Operations): Promise<void> {
+  try {
+    await undoSteps(steps, operations);
+  } catch (error) {
+    const why = failure instanceof Error ? failure.message : String(failure);
+    throw new DamsonError(`${why}; and ${(error as Error).message}`, { hint: (error as DamsonError).hint ?? '', cause: failure });
   }
 }
 

@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { Flags } from '@oclif/core';
 import { parseExpansion } from '../../cluster/config/expansion-file.js';
-import { knownInstances } from '../../cluster/engine/port.js';
 import { expandAdd } from '../../cluster/expand.js';
 import { DamsonError } from '../../core/errors.js';
 import type { ExpansionReport } from '../../model/admin.js';
@@ -34,8 +33,10 @@ export default class ExpandAdd extends DamsonCommand<typeof ExpandAdd> {
         cause,
       });
     }
-    const instances = parseExpansion(text, await knownInstances(this.coordinatorDir), path);
-    const report = await expandAdd(this.coordinatorDir, instances, this.config.version, this.progress);
+    const { coordinatorDir, progress } = this;
+    const report = await this.alone(() =>
+      expandAdd(coordinatorDir, (existing) => parseExpansion(text, existing, path), this.config.version, progress),
+    );
     this.log(renderExpansion(report));
     this.log('New tables use the new segments from now on. Move the others with: damson expand run');
     return report;

@@ -8,7 +8,7 @@ export default class ExpandRollback extends DamsonCommand<typeof ExpandRollback>
 
   async run(): Promise<{ removed: Instance[] }> {
     await this.ensureConfirmed('The segments that this expansion added will be removed.');
-    const removed = await expandRollback(this.coordinatorDir, this.progress);
+    const removed = await this.alone(() => expandRollback(this.coordinatorDir, this.progress));
     this.log(`The expansion is taken back: ${removed.length} instances removed`);
     return { removed };
   }

@@ -97,8 +97,18 @@ function isAlive(holder: Holder): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+  if (hasEnded(holder.pid)) return false;
   const began = beganOf(holder.pid);
   return began === null || holder.began === null || began === holder.began;
+}
+
+/** Killed, and its parent has not asked for its exit code yet (state Z or X in /proc/<pid>/stat): it holds nothing any more. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /^ [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, ''));
+  } catch {
+    return false;
+  }
 }
 
 /** Start time of a process: field 22 of /proc/<pid>/stat, behind the name in parentheses, with the boot it belongs to. */

@@ -117,10 +117,22 @@ function readAnswer(messages: readonly BackendMessage[]): Answer {
     if (type !== 'N' || parsed) continue;
     const notice = rawFields(body);
     if (notice.M?.toString('latin1') !== 'rewritten parse tree:' || notice.D === undefined) continue;
-    answer.queries.push(...readTree(unwrap(notice.D)));
+    answer.queries.push(...readPrinted(notice.D));
     answer.treeLength += notice.D.length;
   }
   return answer;
+}
+
+/** A name of blanks and backslashes, long enough to be wrapped, can be printed so that nobody can tell where it ends. */
+function readPrinted(detail: Buffer): TreeNode[] {
+  try {
+    return readTree(unwrap(detail));
+  } catch (cause) {
+    throw new SqlError('0A000', 'a name in this statement cannot be told from what stands beside it', {
+      hint: 'Give columns and common table expressions names without blanks, newlines and backslashes.',
+      cause,
+    });
+  }
 }
 
 async function complete(

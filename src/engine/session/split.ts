@@ -1,5 +1,6 @@
 import { SqlError } from '../../core/errors.js';
 import { charIndex, type DistributionClause, type OwnClause, stripOwnClauses } from './clauses.js';
+import { withTodaysNames } from './older-names.js';
 import { parseRaw, type RawNode } from './parser.js';
 
 /** One statement of a string that a client sent. */
@@ -41,7 +42,7 @@ export function splitStatements(text: string): RawStatement[] {
     const statement = sql.slice(start, end);
     if (statement.length > MAX_STATEMENT && tag !== 'InsertStmt') throw tooLong();
     return {
-      sql: statement,
+      sql: withTodaysNames(statement, tag, node[tag] as RawNode),
       offset: codePoints(sql, start),
       tag,
       node: node[tag] as RawNode,

@@ -102,7 +102,9 @@ export class Applier {
 
   /** Replaces a set's shards by the rows of files, after all that was taken before. `applied` stays: only the set's floor rises. */
   async install(install: SetInstall): Promise<void> {
-    await this.flush();
+    // A flush that has resolved may find the next group begun already.
+    do await this.flush();
+    while (this.running !== null || this.queue.length > 0);
     this.running = this.store.install(install).finally(() => {
       this.running = null;
     });
@@ -132,6 +134,8 @@ export class Applier {
     if (this.running !== null || this.queue.length === 0 || this.failed) return;
     this.running = this.run().finally(() => {
       this.running = null;
+      // A work that came between the last look at the queue and this turn has found it running.
+      this.start();
     });
   }
 
