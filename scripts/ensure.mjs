@@ -24,9 +24,10 @@ const seconds = () => `${((Date.now() - started) / 1000).toFixed(1)} s`;
 const lock = join(root, 'node_modules/.package-lock.json');
 if (!existsSync(lock) || statSync(lock).mtimeMs < statSync(join(root, 'package-lock.json')).mtimeMs) {
   process.stderr.write('Installing dependencies (a native module is compiled: about a minute) ...\n');
+  // Not `npm ci`: it insists on the optional packages of every platform being in the lock file.
   const npm = process.env.npm_execpath;
   const [command, args] = npm?.endsWith('.js') ? [process.execPath, [npm]] : ['npm', []];
-  const result = spawnSync(command, [...args, 'ci', '--include=dev'], { cwd: root, stdio: ['ignore', 2, 2] });
+  const result = spawnSync(command, [...args, 'install', '--include=dev'], { cwd: root, stdio: ['ignore', 2, 2] });
   if (result.status !== 0) {
     process.stderr.write(
       'Error: the dependencies could not be installed\nHint: npm says why above; a C++ compiler, make and python3 are needed\n',

@@ -5,6 +5,7 @@ import { Command, Flags, type Interfaces } from '@oclif/core';
 import { findCoordinatorDir } from '../cluster/config/definition.js';
 import { withLock } from '../cluster/run/lock.js';
 import type { RunListener } from '../cluster/run/step.js';
+import type { Started } from '../cluster/start.js';
 import { DamsonError, ExitCode } from '../core/errors.js';
 import { progressListener, timestamp } from '../ui/progress.js';
 
@@ -105,6 +106,14 @@ export abstract class DamsonCommand<T extends typeof Command> extends Command {
   /** Runs what makes, starts, stops or removes daemons of the cluster: one such command at a time. */
   protected alone<T>(work: () => Promise<T>, directory = this.coordinatorDir): Promise<T> {
     return withLock(directory, `damson ${(this.id ?? '').replaceAll(':', ' ')}`, work);
+  }
+
+  /** Says what did not start or is not right, with exit code 1 when there is anything. */
+  protected tellProblems({ failed, problems }: Pick<Started, 'failed' | 'problems'>): string[] {
+    for (const text of failed) this.tell(`Warning: ${text}`);
+    for (const { what, hint } of problems) this.tell(`Warning: ${what}\n  Hint: ${hint}`);
+    if (failed.length + problems.length > 0) process.exitCode = ExitCode.warning;
+    return [...failed, ...problems.map(({ what }) => what)];
   }
 
   /** Asks before much is changed. Without a terminal and without `-a` it fails and names the flag. */

@@ -1,9 +1,6 @@
-import { existsSync, readdirSync, rmdirSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { input } from '@inquirer/prompts';
 import { readDefinition } from '../cluster/config/definition.js';
-import { removeDirectory } from '../cluster/hosts/local.js';
-import { stopCluster } from '../cluster/stop.js';
+import { deleteCluster } from '../cluster/delete.js';
 import { DamsonError } from '../core/errors.js';
 import { DamsonCommand } from './base.js';
 
@@ -15,14 +12,7 @@ export default class Delete extends DamsonCommand<typeof Delete> {
     const directory = this.coordinatorDir;
     const { name } = readDefinition(directory);
     await this.ensureName(name);
-    const instances = await stopCluster(directory, 'immediate', this.progress);
-    // The coordinator goes last: a deletion that was interrupted can be run again.
-    const removed = instances.map(({ datadir }) => datadir).sort((a, b) => Number(a === directory) - Number(b === directory));
-    for (const datadir of removed) {
-      await this.progress.task(`Remove ${datadir}`, async () => removeDirectory(datadir));
-    }
-    const parent = dirname(directory);
-    if (existsSync(parent) && readdirSync(parent).length === 0) rmdirSync(parent);
+    const removed = await this.alone(() => deleteCluster(directory, this.progress));
     this.log(`Cluster ${name} is deleted: ${removed.length} instances`);
     return { removed };
   }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import { demoDefinition } from '../cluster/config/definition.js';
 import { checkInstances } from '../cluster/ops/instance.js';
@@ -60,7 +60,12 @@ export default class Demo extends DamsonCommand<typeof Demo> {
       await checkInstances(definition.instances);
       mkdirSync(flags.directory, { recursive: true, mode: 0o700 });
     }
-    await this.alone(() => this.create(plan, definition.instances), flags.directory);
+    try {
+      await this.alone(() => this.create(plan, definition.instances), flags.directory);
+    } catch (error) {
+      if (readdirSync(flags.directory).length === 0) rmdirSync(flags.directory);
+      throw error;
+    }
     this.coordinatorDir = coordinator.datadir;
     this.record('INFO', 'the cluster runs');
     this.log(connectionHelp(coordinator, flags.directory));

@@ -1,6 +1,5 @@
 import { Flags } from '@oclif/core';
-import { OPERATIONS, startPlan } from '../cluster/plan/create.js';
-import { journalPath, runPlan } from '../cluster/run/run.js';
+import { startCluster } from '../cluster/start.js';
 import { stopCluster } from '../cluster/stop.js';
 import { DamsonCommand } from './base.js';
 
@@ -12,16 +11,17 @@ export default class Restart extends DamsonCommand<typeof Restart> {
       char: 'M',
       options: ['smart', 'fast', 'immediate'] as const,
       default: 'fast',
-      summary: 'how sessions end',
+      summary: 'how sessions end: by themselves, at once, or with their daemons',
     })(),
   };
 
-  async run(): Promise<{ restarted: number[] }> {
-    const directory = this.coordinatorDir;
-    const instances = await stopCluster(directory, this.flags.mode as 'smart' | 'fast' | 'immediate', this.progress);
-    const plan = startPlan(instances, directory, { coordinatorOnly: false });
-    await runPlan(plan, OPERATIONS, this.progress, { journalPath: journalPath(directory, 'start'), keep: true });
-    this.log(`${instances.length} instances restarted`);
-    return { restarted: instances.map(({ dbid }) => dbid) };
+  async run(): Promise<{ restarted: number[]; problems: string[] }> {
+    const { coordinatorDir, progress } = this;
+    const result = await this.alone(async () => {
+      await stopCluster(coordinatorDir, this.flags.mode as 'smart' | 'fast' | 'immediate', progress);
+      return await startCluster(coordinatorDir, { coordinatorOnly: false }, progress);
+    });
+    this.log(`${result.started.length} instances restarted`);
+    return { restarted: result.started.map(({ dbid }) => dbid), problems: this.tellProblems(result) };
   }
 }

@@ -8,8 +8,8 @@ const MAX_UNSENT = 512 * 1024 * 1024;
 const MERGE_BYTES = 64 * 1024;
 
 /**
- * One end of a connection: frames out, gathered for each turn of the event loop and written in the order of `send`;
- * frames in, given to `onFrame` in order.
+ * One end of a connection: frames out, gathered for each turn of the event loop (what many clients ask in one turn leaves in one write)
+ * and written in the order of `send`; frames in, given to `onFrame` in order.
  */
 export class Channel {
   readonly #socket: Socket;
@@ -17,6 +17,7 @@ export class Channel {
   #unsent: Buffer[] = [];
   #unsentBytes = 0;
   #scheduled = false;
+  readonly #flushLater = (): void => this.#flush();
   #lost: ConnectionLost | undefined;
 
   constructor(socket: Socket, onFrame: (frame: Frame) => void, onLost: (reason: ConnectionLost) => void) {
@@ -40,7 +41,7 @@ export class Channel {
     return this.#lost;
   }
 
-  /** Frames are written when the running code has returned. Returns the frame's length. */
+  /** Frames are written at the end of this turn of the event loop. Returns the frame's length. */
   send(kind: FrameKind, call: number, body: unknown): number {
     if (this.#lost !== undefined) return 0;
     const frame = encodeFrame(kind, call, body);
@@ -50,7 +51,7 @@ export class Channel {
       this.#lose(new ConnectionLost('the peer does not read'));
     } else if (!this.#scheduled) {
       this.#scheduled = true;
-      process.nextTick(() => this.#flush());
+      setImmediate(this.#flushLater);
     }
     return frame.length;
   }

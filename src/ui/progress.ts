@@ -1,5 +1,6 @@
 import { Listr } from 'listr2';
 import type { RunListener } from '../cluster/run/step.js';
+import { DamsonError } from '../core/errors.js';
 
 /** `20261121:15:33:38`, as the gp tools begin their lines. */
 export function timestamp(now = new Date()): string {
@@ -36,7 +37,7 @@ export function progressListener(options: ProgressOptions): RunListener {
           return work((text) => line(`${title}: ${text}`));
         }),
       );
-      throwFirst(results);
+      throwFailures(results);
     },
   };
 }
@@ -83,12 +84,22 @@ function listrListener(line: (text: string) => void): RunListener {
         })),
         { ...settings, concurrent: 8, exitOnError: false },
       ).run();
-      throwFirst(failures);
+      throwFailures(failures);
     },
   };
 }
 
-/** All of a group have ended when the first failure is thrown: nothing goes on behind the caller's back. */
-function throwFirst(results: PromiseSettledResult<unknown>[]): void {
-  for (const result of results) if (result.status === 'rejected') throw result.reason;
+/** All of a group have ended when their failures are thrown, as one: nothing goes on behind the caller's back. */
+function throwFailures(results: PromiseSettledResult<unknown>[]): void {
+  const failures = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as Error] : []));
+  const [first] = failures;
+  if (failures.length <= 1 || first === undefined) {
+    if (first !== undefined) throw first;
+    return;
+  }
+  const hint = first instanceof DamsonError ? first.hint : undefined;
+  throw new DamsonError(failures.map(({ message }) => message).join('; '), {
+    cause: first,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }

@@ -82,5 +82,10 @@ export async function knownInstances(coordinatorDir: string): Promise<Instance[]
       async (coordinator) => (await coordinator.call('admin.status', { quick: true })).instances,
     );
   }
+  return recordedInstances(coordinatorDir);
+}
+
+/** All instances without asking the coordinator: as it last wrote them. */
+export function recordedInstances(coordinatorDir: string): Instance[] {
   return readJson<Instance[]>(join(coordinatorDir, INSTANCES_FILE)) ?? readDefinition(coordinatorDir).instances;
 }

@@ -1,6 +1,6 @@
 /** This machine as a host: processes, ports and directories, reached without SSH. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { availableParallelism, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -29,6 +29,13 @@ export function portIsFree(address: string, port: number): Promise<boolean> {
 
 export function directoryIsEmpty(path: string): boolean {
   return !existsSync(path) || readdirSync(path).length === 0;
+}
+
+/** The path, or the one of its ancestors, that is there and no directory; null when there is none. */
+export function fileAmong(path: string): string | null {
+  let at = path;
+  while (!existsSync(at)) at = dirname(at);
+  return statSync(at).isDirectory() ? null : at;
 }
 
 /** Bytes that can still be written below the first existing ancestor of the path. */

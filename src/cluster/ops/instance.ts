@@ -5,7 +5,7 @@ import { readJson, writeFileAtomic } from '../../core/files.js';
 import { CLUSTER_FILE } from '../../model/admin.js';
 import type { Instance, InstanceIdentity } from '../../model/topology.js';
 import type { ClusterDefinition } from '../config/definition.js';
-import { directoryIsEmpty, freeBytes, portIsFree, removeDirectory, startDaemon, stopDaemon } from '../hosts/local.js';
+import { directoryIsEmpty, fileAmong, freeBytes, portIsFree, removeDirectory, startDaemon, stopDaemon } from '../hosts/local.js';
 import type { Operation } from '../run/step.js';
 
 const IDENTITY_FILE = 'instance.json';
@@ -38,7 +38,9 @@ export async function checkInstances(instances: Instance[]): Promise<void> {
     }
     if (!(await portIsFree(address, port)))
       problems.push(`port ${port} of ${address} is already taken (${instanceName(instance)})`);
-    if (!directoryIsEmpty(datadir)) problems.push(`data directory ${datadir} is not empty (${instanceName(instance)})`);
+    const file = fileAmong(datadir);
+    if (file !== null) problems.push(`${file} is a file, not a directory (${instanceName(instance)})`);
+    else if (!directoryIsEmpty(datadir)) problems.push(`data directory ${datadir} is not empty (${instanceName(instance)})`);
     else if (freeBytes(datadir) < SPACE_NEEDED)
       problems.push(`less than ${SPACE_NEEDED / 1024 / 1024} MB are free for ${datadir}`);
   }

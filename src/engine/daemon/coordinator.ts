@@ -99,6 +99,7 @@ class CoordinatorStart {
   private readonly startedMs = Date.now();
   private parts: Parts | null = null;
   private stopping: Promise<void> | null = null;
+  private hurried = false;
   private onEnded: () => void = () => undefined;
   private readonly ended = new Promise<void>((resolve) => {
     this.onEnded = resolve;
@@ -328,6 +329,8 @@ class CoordinatorStart {
   }
 
   private stop(mode: StopMode): Promise<void> {
+    // A smart stop that waits for sessions can be hurried.
+    if (mode !== 'smart') this.hurried = true;
     this.stopping ??= this.stopOnce(mode).finally(() => this.onEnded());
     return this.stopping;
   }
@@ -339,7 +342,7 @@ class CoordinatorStart {
     parts.logger.info({ mode }, 'stopping');
     if (mode === 'immediate') return this.leave(parts, 'immediate');
     await parts.wire.stopListening();
-    while (mode === 'smart' && parts.sessions.count > 0) await new Promise((resolve) => setTimeout(resolve, SMART_WAIT_MS));
+    while (!this.hurried && parts.sessions.count > 0) await new Promise((resolve) => setTimeout(resolve, SMART_WAIT_MS));
     await parts.wire.close();
     await parts.sessions.close();
     await parts.expansion.stop();

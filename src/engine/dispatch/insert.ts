@@ -7,6 +7,7 @@ import { heapRowEncoder } from '../codec/encode-heap.js';
 import { CANONICAL_OUTPUT, heapFromText, textFromHeap } from '../codec/heap.js';
 import { RowWriter } from '../codec/rowwriter.js';
 import type { InsertPlan, ValueRef } from '../planner/types.js';
+import { toLogValue } from '../store/rows-batch.js';
 import { locksForWrite } from '../txn/names.js';
 import { insertSelect, type SelectDeps } from './insert-select.js';
 import { ShardLoad } from './load.js';
@@ -129,9 +130,14 @@ async function sendSpread(ctx: StatementContext, groups: Group[]): Promise<Execu
   const written = await sendWrites(ctx, [...byContent.keys()], (content) =>
     byContent
       .get(content)!
-      .map((group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: group.rows })),
+      .map((group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: inMessage(group.rows) })),
   );
   return written.map(({ content, result, ms }) => ({ input: 'insert', content, shards: 1, rows: result.rows, bytes: 0, ms }));
+}
+
+/** A float's -0 would be lost on the way. */
+function inMessage(rows: HeapValue[][]): HeapValue[][] {
+  return rows.map((row) => row.map(toLogValue));
 }
 
 /** The same rows with the same rids to every copy. */
@@ -141,7 +147,7 @@ async function sendCopies(deps: SelectDeps, ctx: StatementContext, groups: Group
   const { shard, rows } = group;
   const firstRid = deps.rids.first(shard.shardId);
   const contents = ctx.view().placement(shard.setKey).contents;
-  const task: WriteTask = { op: 'insert', gid: ctx.txn!.gid, shardId: shard.shardId, rows, firstRid };
+  const task: WriteTask = { op: 'insert', gid: ctx.txn!.gid, shardId: shard.shardId, rows: inMessage(rows), firstRid };
   const written = await sendWrites(ctx, contents, () => [task]);
   deps.rids.used(shard.shardId, firstRid, rows.length);
   return written.map(({ content, result, ms }) => ({ input: 'insert', content, shards: 1, rows: result.rows, bytes: 0, ms }));

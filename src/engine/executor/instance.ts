@@ -2,10 +2,13 @@
 import { join } from 'node:path';
 import { internalError } from '../../core/errors.js';
 import type { LockName } from '../../model/log.js';
+import { type HeapValue, storageOf } from '../../model/storage.js';
+import type { ShardDef } from '../../model/table.js';
 import type { CoordinatorStamp, CopyPart, CopyResult, SegmentMethods, WriteResult } from '../../model/task.js';
 import { localLink } from '../../rpc/local.js';
 import type { CallContext, Handlers } from '../../rpc/types.js';
 import { openChangeLog } from '../changelog/changelog.js';
+import { fromLogValue } from '../store/rows-batch.js';
 import { openStores } from '../store/stores.js';
 import { Checkpoints } from './checkpoint.js';
 import { Commits } from './commits.js';
@@ -211,7 +214,7 @@ class Instance implements InstanceEngine {
     return txn.write(async () => {
       switch (task.op) {
         case 'insert':
-          return { rows: await txn.store.insert(task.shardId, task.rows, task.firstRid) };
+          return { rows: await txn.store.insert(task.shardId, asStored(txn.shard(this.stores, task.shardId), task.rows), task.firstRid) };
         case 'modify':
           return runModify((shardId) => txn.shard(this.stores, shardId), txn.store, task);
         case 'ddl':
@@ -255,4 +258,11 @@ class Instance implements InstanceEngine {
       return { rows };
     });
   }
+}
+
+/** Values of an insert as the stores take them. */
+function asStored(shard: ShardDef, rows: HeapValue[][]): HeapValue[][] {
+  const floats = shard.columns.flatMap(({ typeOid, typmod }, i) => (storageOf(typeOid, typmod).class === 'float' ? [i] : []));
+  for (const row of rows) for (const i of floats) row[i] = fromLogValue(row[i]!);
+  return rows;
 }

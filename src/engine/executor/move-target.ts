@@ -1,6 +1,6 @@
 /** Target of a shard move (protocols, section 9): installs the snapshot, then applies what the source has decided since. */
 import { createHash } from 'node:crypto';
-import { closeSync, createReadStream, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, createReadStream, existsSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DamsonError, internalError } from '../../core/errors.js';
 import type { BatchRef, Lsn, MoveFile, ShardChanges, TxnBody } from '../../model/log.js';
@@ -17,23 +17,64 @@ type Out<M extends keyof SegmentMethods> = SegmentMethods[M]['out'];
 type Shapes = Out<'moveCopy'>;
 
 export class MoveTarget {
+  /** The last call for each set: a call whose caller has gone may still be at work when the next one comes. */
+  private readonly turns = new Map<string, Promise<unknown>>();
+  private loads = 0;
+
   constructor(private readonly core: Core) {}
 
+  /** One call at a time for each set. One whose caller has gone meanwhile changes nothing: its place may have been taken. */
+  private async inTurn<T>(setKey: string, work: () => Promise<T>): Promise<T> {
+    const before = this.turns.get(setKey);
+    const mine = before === undefined ? work() : before.then(work);
+    const ended = mine.then(
+      () => undefined,
+      () => undefined,
+    );
+    this.turns.set(setKey, ended);
+    try {
+      return await mine;
+    } finally {
+      if (this.turns.get(setKey) === ended) this.turns.delete(setKey);
+    }
+  }
+
   /** Parts: the files as MoveParts, and, first or last, the result of the source's `moveCopy` (the shapes). */
-  async load({ move, setKey, source }: In<'moveLoad'>, context: CallContext): Promise<Out<'moveLoad'>> {
+  async load(body: In<'moveLoad'>, context: CallContext): Promise<Out<'moveLoad'>> {
     const { core } = this;
-    const prefix = `load-${safeName(move)}-${core.log.end}-`;
+    const prefix = `load-${safeName(body.move)}-${core.log.end}-${++this.loads}-`;
     let shapes: Shapes | undefined;
-    const writer = new FileWriter((name) => core.log.batchPath(`${prefix}${safeFile(name)}`));
+    const names = new Set<string>();
+    const writer = new FileWriter((name) => {
+      const own = `${prefix}${safeFile(name)}`;
+      names.add(own);
+      return core.log.batchPath(own);
+    });
     try {
       for await (const part of context.parts) {
         if (isShapes(part)) shapes = part;
         else writer.write(part as MovePart);
       }
+      if (shapes === undefined) throw internalError('a set was sent without its shapes');
+      const arrived = shapes;
+      return await this.inTurn(body.setKey, () => this.install(body, arrived, prefix, context));
+    } catch (error) {
+      // No record names them, unless it is the publication that failed.
+      const files = core.batches.files();
+      for (const name of names) if (existsSync(core.log.batchPath(name))) files.removeBatch(name);
+      throw error;
     } finally {
       writer.close();
     }
-    if (shapes === undefined) throw internalError('a set was sent without its shapes');
+  }
+
+  private async install(
+    { move, setKey, source }: In<'moveLoad'>,
+    shapes: Shapes,
+    prefix: string,
+    context: CallContext,
+  ): Promise<Out<'moveLoad'>> {
+    const { core } = this;
     const files: MoveFile[] = [];
     for (const file of shapes.files) {
       const name = `${prefix}${safeFile(file.name)}`;
@@ -42,6 +83,7 @@ export class MoveTarget {
     }
     await core.shipBatches(files.map((file) => refOfFile(file)));
     const { lsn, shards, nextRids } = shapes;
+    context.signal.throwIfAborted();
     const { published } = appendAndPublish(
       core,
       { k: 'MOVE_LOAD', move, setKey, src: { content: source, lsn }, shards, nextRids, files },
@@ -67,16 +109,26 @@ export class MoveTarget {
     if (found !== checksum) throw new DamsonError(`file ${name} arrived damaged`, { hint: 'The move is tried again.' });
   }
 
-  async apply({ move, setKey, source, txns, upTo, files }: In<'moveApply'>, context: CallContext): Promise<Out<'moveApply'>> {
+  async apply(body: In<'moveApply'>, context: CallContext): Promise<Out<'moveApply'>> {
+    if (body.files === true) await this.receiveBatches(body.move, context);
+    return this.inTurn(body.setKey, () => this.applyAll(body, context));
+  }
+
+  private async applyAll(
+    { move, setKey, source, txns, upTo }: In<'moveApply'>,
+    context: CallContext,
+  ): Promise<Out<'moveApply'>> {
     const { core } = this;
-    if (files === true) await this.receiveBatches(move, context);
     let last: Promise<void> | undefined;
     let reached = core.stores.moveSource(setKey)?.lsn ?? -1;
     for (const { lsn, txn } of txns) {
       if (lsn <= reached) continue;
-      last = this.append(move, setKey, { content: source, lsn }, await this.settled(move, txn));
+      const own = await this.settled(move, txn);
+      context.signal.throwIfAborted();
+      last = this.append(move, setKey, { content: source, lsn }, own);
       reached = lsn;
     }
+    context.signal.throwIfAborted();
     // Records of the source that did not concern the set: its position goes on all the same.
     if (upTo > reached) {
       last = this.append(move, setKey, { content: source, lsn: upTo }, { participants: [], locks: [], ddl: [], shards: [] });

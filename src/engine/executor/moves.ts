@@ -23,19 +23,21 @@ type Out<M extends keyof SegmentMethods> = SegmentMethods[M]['out'];
 export class MoveSource {
   /** Shards of the set when it was copied: a drop since then is the move's to carry over. */
   private readonly shardsOf = new Map<string, Set<number>>();
+  private copies = 0;
 
   constructor(private readonly core: Core) {}
 
   async copy({ move, setKey }: In<'moveCopy'>, context: CallContext): Promise<Out<'moveCopy'>> {
     const { core } = this;
     this.pin(move, core.stores.applied());
-    const directory = join(core.stores.temporaryDirectory, `move-${safeName(move)}`);
-    rmSync(directory, { recursive: true, force: true });
+    // Its own: a copy whose caller has gone may still be on its way out.
+    const directory = join(core.stores.temporaryDirectory, `move-${safeName(move)}-${++this.copies}`);
     mkdirSync(directory, { recursive: true });
     try {
       const snapshot = await core.stores.exportSet(setKey, directory, `${safeName(move)}-`);
       this.pin(move, snapshot.lsn);
       this.shardsOf.set(move, new Set(snapshot.shards.map((shard) => shard.shardId)));
+      context.signal.throwIfAborted();
       for (const file of snapshot.files) await sendFileParts(join(directory, file.name), file.name, context);
       return snapshot;
     } finally {

@@ -4,7 +4,7 @@ import type { ShardChanges, StoreRow } from '../../model/log.js';
 import { type HeapValue, type Storage, storageOf } from '../../model/storage.js';
 import type { IndexDef, ShardDef } from '../../model/table.js';
 import type { HeapSet } from './heap.js';
-import { readRowsBatch } from './rows-batch.js';
+import { fromLogValue, readRowsBatch } from './rows-batch.js';
 import { allColumns, columnName, quoteIdent } from './sql.js';
 import { cannotCreateUnique, columnOf, keyPart, sqliteIndexName, uniqueErrorOf } from './unique.js';
 
@@ -94,7 +94,7 @@ export function applyHeapChanges(set: HeapSet, shard: ShardDef, changes: ShardCh
   let inserted = 0;
   const insertAll = (rows: StoreRow[]) => {
     for (const [rid, ...values] of rows) {
-      for (const i of floats) if (values[i] === '-0') values[i] = -0;
+      for (const i of floats) values[i] = fromLogValue(values[i]!);
       inserter.insert(rid, values);
     }
     inserted += rows.length;

@@ -1,6 +1,6 @@
 /**
  * Batch files of heap rows (BatchRef format `rows`): MessagePack arrays of StoreRow, one after the other. A file holds some MB at most, so it is read whole.
- * -0 does not survive MessagePack's integers; in log rows a float's -0 is the string `-0` (as NaN is the string `NaN`).
+ * -0 does not survive MessagePack's integers; in log rows and in messages a float's -0 is the string `-0` (as NaN is the string `NaN`).
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
@@ -17,6 +17,11 @@ export const INLINE_BYTES = 256 * 1024;
 /** A heap value as it stands in log records. */
 export function toLogValue(value: HeapValue): HeapValue {
   return Object.is(value, -0) ? '-0' : value;
+}
+
+/** A value of a float column as it was before `toLogValue`. */
+export function fromLogValue(value: HeapValue): HeapValue {
+  return value === '-0' ? -0 : value;
 }
 
 /** Writes blocks of rows to one file and knows its length, rows and checksum. */

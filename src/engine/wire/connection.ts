@@ -18,10 +18,10 @@ export interface Startup {
 /** What stands behind a connection once the client is authenticated. */
 export interface WireSession {
   /**
-   * Handles one message; the next one waits. What it throws is sent as ErrorResponse, and after an extended-protocol message everything up
+   * Handles one message; the next one waits. undefined: it is done already. What it throws (or rejects with) is sent as ErrorResponse, and after an extended-protocol message everything up
    * to the next Sync is skipped. ReadyForQuery is written by the connection, after `query` and `sync`.
    */
-  onMessage(message: SessionMessage): Promise<void>;
+  onMessage(message: SessionMessage): Promise<void> | undefined;
   /** For ReadyForQuery. */
   transactionStatus(): backend.TransactionStatus;
   /** The connection is gone; called once, also after an error. */
@@ -72,6 +72,10 @@ export class WireConnection {
   private output: Buffer[] = [];
   private outputBytes = 0;
   private flushScheduled = false;
+  private readonly pushLater = (): void => {
+    this.flushScheduled = false;
+    this.pushOutput();
+  };
   private session: WireSession | undefined;
   private ending = false;
 
@@ -119,10 +123,7 @@ export class WireConnection {
     if (this.outputBytes >= OUTPUT_BATCH) this.pushOutput();
     else if (!this.flushScheduled) {
       this.flushScheduled = true;
-      setImmediate(() => {
-        this.flushScheduled = false;
-        this.pushOutput();
-      });
+      setImmediate(this.pushLater);
     }
   }
 
@@ -235,7 +236,11 @@ export class WireConnection {
     this.write(backend.backendKeyData(this.processId, this.secret));
     this.ready();
     let skipping = false;
-    for (let event = await this.nextEvent(); event !== undefined; event = await this.nextEvent()) {
+    for (;;) {
+      // Messages that are here already need no waiting.
+      const event = this.takeEvent() ?? (await this.nextEvent());
+      if (event === undefined) return;
+
       switch (event.type) {
         case 'terminate':
           return;
@@ -251,22 +256,24 @@ export class WireConnection {
           this.ready();
           break;
         case 'sync':
-          skipping = false;
-          await this.deliver(event);
+        case 'query': {
+          if (event.type === 'sync') skipping = false;
+          else if (skipping) break;
+          const accepted = this.deliver(event);
+          if (typeof accepted !== 'boolean') await accepted;
           this.ready();
           break;
-        case 'query':
-          if (skipping) break;
-          await this.deliver(event);
-          this.ready();
-          break;
+        }
         case 'parse':
         case 'bind':
         case 'describe':
         case 'execute':
         case 'close':
         case 'flush':
-          if (!skipping) skipping = !(await this.deliver(event));
+          if (!skipping) {
+            const accepted = this.deliver(event);
+            skipping = !(typeof accepted === 'boolean' ? accepted : await accepted);
+          }
           break;
         default:
           throw protocolViolation(`unexpected message "${event.type}"`);
@@ -276,18 +283,32 @@ export class WireConnection {
   }
 
   /** False where the session threw; its error is then on its way. A fatal one ends the connection. */
-  private async deliver(message: SessionMessage): Promise<boolean> {
+  private deliver(message: SessionMessage): boolean | Promise<boolean> {
     try {
-      await this.session!.onMessage(message);
+      const going = this.session!.onMessage(message);
+      if (going === undefined && message.type !== 'flush') return true;
+      return this.delivered(message, going);
+    } catch (error) {
+      return this.refused(error);
+    }
+  }
+
+  private async delivered(message: SessionMessage, going: Promise<void> | undefined): Promise<boolean> {
+    try {
+      await going;
       if (message.type === 'flush') await this.flush();
       return true;
     } catch (error) {
-      const sql = backend.asSqlError(error);
-      if (sql.fatal || this.signal.aborted) throw sql;
-      this.logDefect(error);
-      this.write(backend.errorResponse(sql));
-      return false;
+      return this.refused(error);
     }
+  }
+
+  private refused(error: unknown): false {
+    const sql = backend.asSqlError(error);
+    if (sql.fatal || this.signal.aborted) throw sql;
+    this.logDefect(error);
+    this.write(backend.errorResponse(sql));
+    return false;
   }
 
   private ready(): void {
@@ -306,6 +327,11 @@ export class WireConnection {
     this.parser.push(chunk);
     if (this.parser.bufferedBytes > INPUT_HIGH_WATER) this.socket.pause();
     this.wake();
+  }
+
+  /** The next message, where it is here already. */
+  private takeEvent(): FrontendEvent | undefined {
+    return this.ending ? undefined : this.parser.next();
   }
 
   /** The next message; undefined when no more can come. */
@@ -338,11 +364,20 @@ export class WireConnection {
     if (this.output.length === 0) return;
     const output = this.output;
     this.output = [];
+    if (this.socket.destroyed || this.socket.writableEnded) {
+      this.outputBytes = 0;
+      return;
+    }
+    const total = this.outputBytes;
     this.outputBytes = 0;
-    if (this.socket.destroyed || this.socket.writableEnded) return;
-    this.socket.cork();
-    for (const bytes of output) this.socket.write(bytes);
-    this.socket.uncork();
+    // Many small messages in one piece cost less than the system's vector of them.
+    if (output.length === 1) this.socket.write(output[0]!);
+    else if (total <= OUTPUT_BATCH) this.socket.write(Buffer.concat(output, total));
+    else {
+      this.socket.cork();
+      for (const bytes of output) this.socket.write(bytes);
+      this.socket.uncork();
+    }
   }
 
   private drained(): Promise<void> {
