@@ -28,7 +28,8 @@ export async function startCluster(
   const wanted = instances.filter(({ content }) => !options.coordinatorOnly || content === -1);
   const running = wanted.filter(({ datadir }) => daemonPid(datadir) !== null);
   const failed: string[] = [];
-  const plan = startPlan(instances, coordinatorDir, options);
+  const asleep = instances.filter((instance) => !running.includes(instance));
+  const plan = startPlan(asleep, coordinatorDir, options);
   const journal = { journalPath: journalPath(coordinatorDir, 'start'), keep: true };
   const isWait = ({ kind }: { kind: string }) => kind === 'waitReady';
   for (const part of [plan.steps.filter((step) => !isWait(step)), plan.steps.filter(isWait)]) {

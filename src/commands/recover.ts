@@ -1,9 +1,6 @@
 import { Flags } from '@oclif/core';
 import { withCoordinator } from '../cluster/engine/port.js';
-import { daemonPid } from '../cluster/hosts/local.js';
-import { OPERATIONS } from '../cluster/plan/create.js';
-import { journalPath, runPlan } from '../cluster/run/run.js';
-import type { Step } from '../cluster/run/step.js';
+import { recoverInstances } from '../cluster/recover.js';
 import { DamsonError, ExitCode, notSupported } from '../core/errors.js';
 import type { AdminMethods, AdminProgress } from '../model/admin.js';
 import { bytesText } from '../ui/table.js';
@@ -40,9 +37,12 @@ export default class Recover extends DamsonCommand<typeof Recover> {
     const down = status.instances.filter(({ status: s, content }) => s === 'd' && content >= 0);
     if (down.length === 0) {
       this.log('Nothing to recover: no instance is down');
-      if (status.pairs.some(({ content, state, mirrorDbid }) => content >= 0 && mirrorDbid !== null && state !== 'IN_SYNC')) {
-        this.tell('Hint: a pair is still being brought in sync; damson state -m shows it');
-      }
+      const joining = status.pairs.some(
+        ({ content, state, mirrorDbid }) => content >= 0 && mirrorDbid !== null && state !== 'IN_SYNC',
+      );
+      this.tell(
+        `Hint: ${joining ? 'a pair is still being brought in sync; damson state -c shows it' : 'damson state -e shows what is not right'}`,
+      );
       process.exitCode = ExitCode.warning;
       return { recovered: [], failed: [] };
     }
@@ -50,17 +50,9 @@ export default class Recover extends DamsonCommand<typeof Recover> {
       this.tell(`Segment ${content}: instance ${dbid} at ${hostname}:${port} (${datadir}) will be recovered from its primary`);
     }
     await this.ensureConfirmed(`${down.length} instances will be recovered.`);
-    const steps = down
-      .filter(({ datadir }) => daemonPid(datadir) === null)
-      .map((instance): Step => ({ kind: 'startInstance', group: 'start', args: { instance } }));
-    await runPlan({ command: 'recover', steps }, OPERATIONS, this.progress, {
-      journalPath: journalPath(directory, 'recover'),
-      keep: true,
-    });
-    const result = await this.progress.task('Recover', (note) =>
-      withCoordinator(directory, (coordinator) =>
-        coordinator.follow('admin.recover', { full: this.flags.full }, (progress) => note(progressText(progress))),
-      ),
+    const { full } = this.flags;
+    const result = await this.alone(() =>
+      recoverInstances(directory, down, { full, version: this.config.version, tell: progressText }, this.progress),
     );
     this.log(`${result.recovered.length} of ${down.length} instances recovered`);
     for (const { dbid, error } of result.failed) this.tell(`Warning: instance ${dbid} was not recovered: ${error}`);
@@ -82,7 +74,7 @@ export default class Recover extends DamsonCommand<typeof Recover> {
     this.log(
       result.switched.length === 0 ? 'No roles were switched' : `Roles switched for segments ${result.switched.join(', ')}`,
     );
-    for (const { content, reason } of result.skipped) this.tell(`Warning: segment ${content} was left as it is: ${reason}`);
+    for (const { content, reason } of result.skipped) this.tell(`Warning: segment ${content}: ${reason}`);
     if (result.skipped.length > 0) process.exitCode = ExitCode.warning;
     return result;
   }

@@ -74,7 +74,7 @@ export interface ModifyFragment {
 export type ResultForm =
   /** Concatenated DataRow messages ('D', length, …), ready for the client. One format code for each column: 0 text, 1 binary. */
   | { kind: 'datarow'; formats: number[]; session: OutputSettings }
-  /** The bytes of one Parquet file, columns `o0`, `o1`, …, for DuckDB on the coordinator. */
+  /** For DuckDB on the coordinator: the bytes of one Parquet file, columns `o0`, `o1`, …, or, where few rows are expected, blocks (codec/duck-block), one to a part. */
   | { kind: 'parquet' };
 
 /** Session settings that shape text output. */
@@ -107,6 +107,35 @@ export interface RunResult {
   /** Time on the instance, milliseconds. */
   ms: number;
 }
+
+/** A read that is sent often: told once for each connection, and then named by its number. */
+export interface KnownRead {
+  fragment: Fragment;
+  formats: number[];
+  session: OutputSettings;
+}
+
+/** One execution of a known read, in the order of its parts: stamp, number, a shard for each relation of the fragment, parameters. */
+export type QuickRead = [
+  timeline: number,
+  incarnation: number,
+  contentTimeline: number,
+  id: number,
+  shards: number[],
+  params: (string | null)[],
+];
+
+/** Its answer: the number of rows and their DataRow messages, or why it is to be sent as `run`. */
+export type QuickAnswer = [rows: number, messages: Buffer] | QuickRefusal;
+export const QuickRefusal = {
+  /** The number is not known here (any more). */
+  unknown: 1,
+  /** A publication is in the way now. */
+  busy: 2,
+  /** More rows than one turn should take. */
+  large: 3,
+} as const;
+export type QuickRefusal = (typeof QuickRefusal)[keyof typeof QuickRefusal];
 
 /** A write inside transaction `gid`; the transaction begins on the instance with its first write. */
 export type WriteTask =
@@ -231,6 +260,10 @@ export interface SegmentMethods {
   hello: { in: { stamp: CoordinatorStamp; dbid: number }; out: HelloResult };
   /** Streamed reply: RunPart. */
   run: { in: Task & { stamp: CoordinatorStamp }; out: RunResult };
+  /** Makes a read known on this connection under a number of the caller's. */
+  know: { in: KnownRead & { stamp: CoordinatorStamp; id: number }; out: Record<string, never> };
+  /** A known read of one heap set outside of a transaction, answered in the turn of its arrival or refused. */
+  quick: { in: QuickRead; out: QuickAnswer };
   write: { in: WriteTask & { stamp: CoordinatorStamp }; out: WriteResult };
   /** Streamed request: CopyPart. `tableId` names the table, all shards are its. */
   copy: { in: { stamp: CoordinatorStamp; gid: Gid; tableId: number; firstRid?: number }; out: CopyResult };

@@ -4,7 +4,7 @@ import { Channel } from './channel.js';
 import { ConnectionLost } from './errors.js';
 import { type Frame, FrameKind } from './frames.js';
 import { limited } from './limits.js';
-import { PendingCall } from './pending.js';
+import { AskedCall, PendingCall, type WaitingCall } from './pending.js';
 import type { RpcClient } from './types.js';
 
 /**
@@ -36,7 +36,7 @@ export function connectRpc(path: string, options: { timeoutMs?: number; name?: s
 
 class SocketClient implements RpcClient {
   readonly #channel: Channel;
-  readonly #calls = new Map<number, PendingCall>();
+  readonly #calls = new Map<number, WaitingCall>();
   #listeners: ((reason: Error) => void)[] = [];
   #nextCall = 1;
 
@@ -55,6 +55,24 @@ class SocketClient implements RpcClient {
   call<Out>(method: string, body: unknown, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Out> {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     return limited<Out>(this.#begin(method, body, false), method, options);
+  }
+
+  ask(method: string, body: unknown, done: (error: unknown, value: unknown) => void): void {
+    const channel = this.#channel;
+    if (channel.lost !== undefined) {
+      const reason = channel.lost;
+      queueMicrotask(() => done(reason, undefined));
+      return;
+    }
+    const id = this.#freeNumber();
+    this.#calls.set(id, new AskedCall(done));
+    try {
+      channel.send(FrameKind.call, id, [method, body]);
+    } catch (error) {
+      // The body cannot be encoded: nothing was sent.
+      this.#calls.delete(id);
+      queueMicrotask(() => done(error, undefined));
+    }
   }
 
   open<Out>(method: string, body: unknown): PendingCall & { result: Promise<Out> } {

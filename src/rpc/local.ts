@@ -9,7 +9,9 @@ import type { Handlers, OpenCall, RpcClient, ServerConnection } from './types.js
  * The same calls within one process. Handlers begin inside `call` and `open`, so in the order of the calls. Bodies, parts
  * and errors are handed over as they are, not copied: neither side may change them afterwards.
  */
-export function localLink(handlers: Handlers): Pick<RpcClient, 'call' | 'open' | 'closed' | 'onClose'> & { close(): void } {
+export function localLink(
+  handlers: Handlers,
+): Pick<RpcClient, 'call' | 'ask' | 'open' | 'closed' | 'onClose'> & { close(): void } {
   return new LocalLink(handlers);
 }
 
@@ -30,6 +32,13 @@ class LocalLink {
   call<Out>(method: string, body: unknown, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Out> {
     if (options?.signal?.aborted) return Promise.reject(options.signal.reason);
     return limited<Out>(this.#begin(method, body, false), method, options);
+  }
+
+  ask(method: string, body: unknown, done: (error: unknown, value: unknown) => void): void {
+    this.#begin(method, body, false).result.then(
+      (value) => done(undefined, value),
+      (error: unknown) => done(error, undefined),
+    );
   }
 
   open<Out>(method: string, body: unknown): OpenCall<Out> {

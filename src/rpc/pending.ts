@@ -10,8 +10,37 @@ export interface ToHandler {
   credit(parts: number, bytes: number): void;
 }
 
+/** What a connection tells a call that is waiting for its answer. */
+export interface WaitingCall {
+  receivePart(part: unknown, bytes: number): void;
+  receiveCredit(parts: number, bytes: number): void;
+  receiveResult(value: unknown): void;
+  fail(reason: unknown): void;
+}
+
+/** One question, one answer, without a promise. */
+export class AskedCall implements WaitingCall {
+  readonly #done: (error: unknown, value: unknown) => void;
+
+  constructor(done: (error: unknown, value: unknown) => void) {
+    this.#done = done;
+  }
+
+  receivePart(): void {}
+
+  receiveCredit(): void {}
+
+  receiveResult(value: unknown): void {
+    this.#done(undefined, value);
+  }
+
+  fail(reason: unknown): void {
+    this.#done(reason, undefined);
+  }
+}
+
 /** A call at the side of its caller. */
-export class PendingCall implements OpenCall<unknown> {
+export class PendingCall implements OpenCall<unknown>, WaitingCall {
   readonly result: Promise<unknown>;
   readonly #handler: ToHandler;
   readonly #window = new SendWindow();

@@ -17,7 +17,7 @@ export class ServedCall implements CallContext {
   readonly connection: ServerConnection;
   readonly #caller: ToCaller;
   readonly #onAnswered: () => void;
-  readonly #window = new SendWindow();
+  #sending: SendWindow | undefined;
   #parts: PartQueue | undefined;
   #abort: AbortController | undefined;
   #aborted: { reason: Error } | undefined;
@@ -68,7 +68,7 @@ export class ServedCall implements CallContext {
   send(part: unknown): Promise<void> {
     if (this.#aborted !== undefined) return Promise.reject(this.#aborted.reason);
     if (this.#answered) return Promise.reject(internalError('a part was sent after the answer'));
-    return this.#window.sent(this.#caller.part(part));
+    return this.#window().sent(this.#caller.part(part));
   }
 
   // What the caller says.
@@ -82,16 +82,21 @@ export class ServedCall implements CallContext {
   }
 
   receiveCredit(parts: number, bytes: number): void {
-    this.#window.consumed(parts, bytes);
+    this.#window().consumed(parts, bytes);
   }
 
   /** The caller cancels, or is gone. */
   abort(reason: Error = new CallCancelled()): void {
     if (this.#aborted !== undefined || this.#answered) return;
     this.#aborted = { reason };
-    this.#window.fail(reason);
+    this.#sending?.fail(reason);
     this.#queue().fail(reason);
     this.#abort?.abort(reason);
+  }
+
+  #window(): SendWindow {
+    this.#sending ??= new SendWindow();
+    return this.#sending;
   }
 
   #queue(): PartQueue {
@@ -118,7 +123,7 @@ export class ServedCall implements CallContext {
 
   #end(): void {
     this.#answered = true;
-    this.#window.open();
+    this.#sending?.open();
     this.#parts?.end();
     this.#onAnswered();
   }

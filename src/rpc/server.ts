@@ -4,7 +4,7 @@ import { DamsonError, errorToWire } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
 import { Channel } from './channel.js';
 import { type Frame, FrameKind } from './frames.js';
-import { ServedCall } from './served.js';
+import { ServedCall, type ToCaller } from './served.js';
 import type { Handlers, RpcServer, ServerConnection } from './types.js';
 
 type HandlersOf = Handlers | ((connection: ServerConnection) => Handlers);
@@ -78,6 +78,38 @@ function answers(path: string): Promise<boolean> {
 
 let nextConnection = 1;
 
+/** The caller of one call, at the other end of the channel. */
+class Caller implements ToCaller {
+  readonly #channel: Channel;
+  readonly #id: number;
+  readonly #method: string;
+  readonly #connection: Connection;
+  readonly answered = (): void => this.#connection.ended(this.#id);
+
+  constructor(channel: Channel, id: number, method: string, connection: Connection) {
+    this.#channel = channel;
+    this.#id = id;
+    this.#method = method;
+    this.#connection = connection;
+  }
+
+  part(body: unknown): number {
+    return this.#channel.send(FrameKind.replyPart, this.#id, body);
+  }
+
+  credit(parts: number, bytes: number): void {
+    this.#channel.send(FrameKind.credit, this.#id, [parts, bytes]);
+  }
+
+  result(body: unknown): void {
+    this.#channel.send(FrameKind.result, this.#id, body);
+  }
+
+  error(error: unknown): void {
+    this.#connection.sendError(this.#id, this.#method, error);
+  }
+}
+
 class Connection implements ServerConnection {
   readonly id = nextConnection++;
   readonly state = new Map<string, unknown>();
@@ -139,22 +171,19 @@ class Connection implements ServerConnection {
   #begin(frame: Frame): void {
     const id = frame.call;
     const [method, body] = frame.body as [string, unknown];
-    const channel = this.#channel;
-    const call = new ServedCall(
-      this,
-      {
-        part: (part) => channel.send(FrameKind.replyPart, id, part),
-        credit: (parts, bytes) => channel.send(FrameKind.credit, id, [parts, bytes]),
-        result: (value) => channel.send(FrameKind.result, id, value),
-        error: (error) => this.#sendError(id, method, error),
-      },
-      () => this.#calls.delete(id),
-    );
+    const caller = new Caller(this.#channel, id, method, this);
+    const call = new ServedCall(this, caller, caller.answered);
     this.#calls.set(id, call);
     call.begin(this.#handlers, method, body);
   }
 
-  #sendError(id: number, method: string, error: unknown): void {
+  /** For Caller. */
+  ended(id: number): void {
+    this.#calls.delete(id);
+  }
+
+  /** For Caller. */
+  sendError(id: number, method: string, error: unknown): void {
     const wire = errorToWire(error);
     // An error of another class is a defect here: its stack stays in this log.
     if (wire.name === 'Error' && this.#channel.lost === undefined) this.#logger.debug({ err: error, method }, 'a call failed');

@@ -47,6 +47,10 @@ export interface RpcClient {
   readonly closed: boolean;
   /** One request, one answer. Rejects with ConnectionLost when the connection goes. The frame is written before it returns (in the same turn). */
   call<Out = unknown>(method: string, body: unknown, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Out>;
+  /**
+   * The same without a promise, for what is called very often: `done` has the error or the value, exactly once, never before this returns.
+   */
+  ask(method: string, body: unknown, done: (error: unknown, value: unknown) => void): void;
   /** A call with streamed request or reply. */
   open<Out = unknown>(method: string, body: unknown): OpenCall<Out>;
   onClose(listener: (reason: Error) => void): void;

@@ -28,17 +28,31 @@ export function progressListener(options: ProgressOptions): RunListener {
   return {
     task: async (title, work) => {
       line(title);
-      return work((text) => line(`${title}: ${text}`));
+      return work(notes(title, line));
     },
     group: async (tasks) => {
       const results = await Promise.allSettled(
         tasks.map(({ title, work }) => {
           line(title);
-          return work((text) => line(`${title}: ${text}`));
+          return work(notes(title, line));
         }),
       );
       throwFailures(results);
     },
+  };
+}
+
+const NOTE_EVERY_MS = 1000;
+
+/** Notes of a task as lines: not one that says the same again, and not more than one each second. */
+function notes(title: string, line: (text: string) => void): (text: string) => void {
+  let last = '';
+  let at = Number.NEGATIVE_INFINITY;
+  return (text) => {
+    if (text === last || performance.now() - at < NOTE_EVERY_MS) return;
+    last = text;
+    at = performance.now();
+    line(`${title}: ${text}`);
   };
 }
 

@@ -22,7 +22,9 @@ export class FaultCluster {
 
   static async start(options: { segments?: number; settings?: Record<string, string> } = {}): Promise<FaultCluster> {
     const { segments = 2, settings = {} } = options;
-    const cluster = new FaultCluster(await TestCluster.start({ segments, mirrors: true, settings: { ...FAST_PROBES, ...settings } }));
+    const cluster = new FaultCluster(
+      await TestCluster.start({ segments, mirrors: true, settings: { ...FAST_PROBES, ...settings } }),
+    );
     await cluster.inSync();
     return cluster;
   }

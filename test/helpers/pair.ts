@@ -26,10 +26,7 @@ export class Pair {
   ) {}
 
   static async start(): Promise<Pair> {
-    const [cluster, oracle] = await Promise.all([
-      TestCluster.start({ segments: 2 }),
-      PGlite.create(),
-    ]);
+    const [cluster, oracle] = await Promise.all([TestCluster.start({ segments: 2 }), PGlite.create()]);
     const pair = new Pair(cluster, await cluster.client({ types: TEXT_TYPES }), oracle);
     await pair.both(PLAIN_SESSION);
     return pair;
@@ -116,7 +113,9 @@ function verdict(ours: Answer, theirs: Answer, ordered: boolean): Verdict | { di
   if (JSON.stringify(a) === JSON.stringify(b)) return 'same';
   const extra = a.filter((line) => !b.includes(line)).slice(0, 3);
   const missing = b.filter((line) => !a.includes(line)).slice(0, 3);
-  return { difference: `ours ${a.length} rows, PostgreSQL ${b.length}\n  extra   ${extra.join(' ')}\n  missing ${missing.join(' ')}` };
+  return {
+    difference: `ours ${a.length} rows, PostgreSQL ${b.length}\n  extra   ${extra.join(' ')}\n  missing ${missing.join(' ')}`,
+  };
 }
 
 function lines(rows: (string | null)[][], ordered: boolean): string[] {

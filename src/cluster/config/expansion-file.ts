@@ -40,6 +40,7 @@ export function parseExpansion(text: string, existing: Instance[], path: string)
     ];
     const numbers = [port, dbid, content].map((value) => (/^\d{1,9}$/.test(value) ? Number(value) : Number.NaN));
     if (numbers.some(Number.isNaN)) problems.push(`line ${index + 1}: port, dbid and content are whole numbers`);
+    if (Number(port) < 1 || Number(port) > 65535) problems.push(`line ${index + 1}: ${port} is no port`);
     if (role !== 'p' && role !== 'm') problems.push(`line ${index + 1}: preferred_role is p or m, not "${role}"`);
     if (!datadir.startsWith('/')) problems.push(`line ${index + 1}: the data directory must be an absolute path`);
     const preferred_role = role === 'm' ? 'm' : 'p';

@@ -8,7 +8,8 @@ import type { ClusterDefinition } from '../config/definition.js';
 import { directoryIsEmpty, fileAmong, freeBytes, portIsFree, removeDirectory, startDaemon, stopDaemon } from '../hosts/local.js';
 import type { Operation } from '../run/step.js';
 
-const IDENTITY_FILE = 'instance.json';
+/** In every instance's data directory: whose it is. */
+export const IDENTITY_FILE = 'instance.json';
 const SPACE_NEEDED = 512 * 1024 * 1024;
 
 /** How an instance is called on the screen. */
@@ -88,7 +89,7 @@ export const startInstance: Operation<{ instance: Instance }> = {
   apply: async ({ instance }) => {
     if (!existsSync(join(instance.datadir, IDENTITY_FILE))) {
       throw new DamsonError(`${instance.datadir} holds no instance (${instanceName(instance)})`, {
-        hint: 'the directory was removed or its disk is not mounted; bring it back, or run damson recover once the others are up',
+        hint: 'the directory was removed or its disk is not mounted; bring it back, or make it anew from its other member: damson recover -F',
       });
     }
     await startDaemon(instance.datadir);

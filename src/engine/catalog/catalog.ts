@@ -72,6 +72,10 @@ class FileCatalog extends RowView implements Catalog {
     this.tell(kinds);
   }
 
+  settle(lsn: number): void {
+    this.file.settle(lsn);
+  }
+
   allocate(name: CounterName, count = 1): { first: number; op: CatalogOp } {
     if (!Number.isInteger(count) || count < 1) throw internalError(`allocate(${name}, ${count})`);
     const first = Math.max(this.reserved.get(name) ?? 0, this.counter(name), FIRST[name]);

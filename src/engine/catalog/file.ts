@@ -48,6 +48,19 @@ export class CatalogFile {
     this.position = lsn;
   }
 
+  /** Makes what was applied durable, and notes that nothing is missing up to `lsn`. */
+  settle(lsn: number): void {
+    const position = Math.max(this.position, lsn);
+    // With FULL the commit syncs the whole WAL, so what NORMAL left is durable too.
+    this.db.pragma('synchronous = FULL');
+    try {
+      this.db.prepare('UPDATE applied SET lsn = ?').run(position);
+    } finally {
+      this.db.pragma('synchronous = NORMAL');
+    }
+    this.position = position;
+  }
+
   close(): void {
     this.db.close();
   }

@@ -56,6 +56,8 @@ export type CounterName =
 export interface Catalog extends CatalogView {
   /** Position of the last record whose ops are in. */
   readonly lsn: number;
+  /** Everything up to this position was applied: notes that durably, so that the log may be cut behind it. */
+  settle(lsn: number): void;
   /** What a transaction sees: its own ops over the committed rows. Cheap to make. */
   overlay(ops: readonly CatalogOp[]): CatalogView;
   /** Called by the engine (`onCatalog`) in lsn order; idempotent. */

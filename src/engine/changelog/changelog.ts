@@ -16,7 +16,7 @@ import {
   readMark,
   readSpan,
 } from './log-files.js';
-import { decodeRecord, encodeRecord, FLAG_FILES, filesOf, lengthAt, recordsIn } from './record.js';
+import { decodeRecord, encodeRecord, FLAG_FILES, filesOf, lengthAt, type RecordFile, recordsIn } from './record.js';
 import { TailCache, wholeRecords } from './tail-cache.js';
 import type { ChangeLog, TimelineHistory } from './types.js';
 import { WaitList } from './wait-list.js';
@@ -37,6 +37,8 @@ export interface ChangeLogOptions {
 
 const READ_BLOCK = 1024 * 1024;
 const CACHE_BYTES = 8 * 1024 * 1024;
+/** A file of the log is closed when the batch files of its records are this many times its size: they can go only with a whole file. */
+const BATCHES_PER_FILE = 8;
 /** What may wait for the disk before new writes are refused. */
 const MAX_UNWRITTEN = 512 * 1024 * 1024;
 /** Records that begin something. All others say what became of it, and may use the reserve. */
@@ -55,6 +57,10 @@ export async function openChangeLog(options: ChangeLogOptions): Promise<ChangeLo
   const log = new Log(options, state);
   await log.recover();
   return log;
+}
+
+function bytesOf(files: readonly RecordFile[]): number {
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Bytes on their way to the disk, and what the log was before them. */
@@ -80,6 +86,9 @@ class Log implements ChangeLog {
   #state: LogState;
   /** Starts of the files, ascending; the last is written to. */
   #files: Lsn[] = [];
+  /** Bytes of the batch files that the records of each file name, by the file's start. */
+  readonly #batchBytes = new Map<Lsn, number>();
+  #batchBytesTotal = 0;
   #end: Lsn = 0;
   #written: Lsn = 0;
   #durable: Lsn = 0;
@@ -135,6 +144,9 @@ class Log implements ChangeLog {
   get syncs(): number {
     return this.#syncs;
   }
+  get batchBytes(): number {
+    return this.#batchBytesTotal;
+  }
 
   // Opening.
 
@@ -176,7 +188,12 @@ class Log implements ChangeLog {
     const left = new Set(readdirSync(join(this.#directory, 'batches')));
     if (left.size === 0) return;
     try {
-      for (const name of await this.#batchesBetween(this.start, this.#end)) left.delete(name);
+      for (const [n, start] of this.#files.entries()) {
+        for (const file of await this.#batchesBetween(start, this.#files[n + 1] ?? this.#end)) {
+          left.delete(file.name);
+          this.#weigh(start, file.bytes);
+        }
+      }
     } catch (error) {
       this.#logger.error({ directory: this.#directory, err: error }, 'batch files are not swept, because the log cannot be read');
       return;
@@ -212,7 +229,7 @@ class Log implements ChangeLog {
     }
     const lsn = this.#end;
     const record = encodeRecord(body, lsn, this.timeline, this.#lastCrc);
-    this.#add(record, record.readUInt32BE(4));
+    this.#add(record, record.readUInt32BE(4), bytesOf(filesOf(body)));
     return { lsn, end: this.#end };
   }
 
@@ -225,15 +242,23 @@ class Log implements ChangeLog {
     if (first !== undefined && first.crcBefore !== this.#lastCrc) {
       throw internalError(`log bytes for position ${lsn} follow another record than the one before it here`);
     }
-    for (const record of records) this.#add(record.bytes, record.crc);
+    for (const record of records) {
+      const files = record.flags & FLAG_FILES ? filesOf(decodeRecord(record).body) : [];
+      this.#add(record.bytes, record.crc, bytesOf(files));
+    }
   }
 
-  #add(record: Buffer, crc: number): void {
+  /** @param batchBytes of the files that the record names. */
+  #add(record: Buffer, crc: number, batchBytes: number): void {
     const fileStart = this.#files.at(-1)!;
-    if (this.#end > fileStart && this.#end + record.length - fileStart > this.#segmentBytes) {
+    const full =
+      this.#end + record.length - fileStart > this.#segmentBytes ||
+      (this.#batchBytes.get(fileStart) ?? 0) + batchBytes > BATCHES_PER_FILE * this.#segmentBytes;
+    if (this.#end > fileStart && full) {
       this.#flush();
       this.#roll(this.#end, this.#lastCrc);
     }
+    if (batchBytes > 0) this.#weigh(this.#files.at(-1)!, batchBytes);
     if (this.#pending.length === 0) {
       this.#pendingStart = this.#end;
       this.#pendingCrc = this.#lastCrc;
@@ -242,6 +267,11 @@ class Log implements ChangeLog {
     this.#pending.push(record);
     this.#end += record.length;
     this.#lastCrc = crc;
+  }
+
+  #weigh(fileStart: Lsn, bytes: number): void {
+    this.#batchBytes.set(fileStart, (this.#batchBytes.get(fileStart) ?? 0) + bytes);
+    this.#batchBytesTotal += bytes;
   }
 
   #roll(start: Lsn, crc: number): void {
@@ -497,6 +527,7 @@ class Log implements ChangeLog {
     await this.#writer.task({ do: 'clear', remove: [...files, batches] });
     mkdirSync(batches, { recursive: true, mode: 0o700 });
     this.#cache.clear();
+    this.#batchBytes.clear();
     this.#toldSafe = this.#mirrorDurable = 0;
     const { history, from, crc } = this.#state;
     await this.#firstFile(from, crc);
@@ -512,12 +543,17 @@ class Log implements ChangeLog {
     this.#refuseClosed();
     const batches = new Map<Lsn, string[]>();
     for (const start of this.#droppable(below)) {
-      batches.set(start, await this.#batchesBetween(start, this.#files.find((next) => next > start)!));
+      const files = await this.#batchesBetween(start, this.#files.find((next) => next > start)!);
+      batches.set(
+        start,
+        files.map(({ name }) => name),
+      );
     }
     // A pin may have come meanwhile; from here on none can: the log's start moves now.
     const dropped = this.#droppable(below).filter((start) => batches.has(start));
     if (dropped.length === 0) return;
     this.#files = this.#files.slice(dropped.length);
+    for (const start of dropped) this.#batchBytes.delete(start);
     // Batch files die with their records, and before them, so that none is left without.
     const names = dropped.flatMap((start) => batches.get(start)!);
     await this.#writer.task({ do: 'remove', paths: names.map((name) => this.batchPath(name)) });
@@ -530,17 +566,28 @@ class Log implements ChangeLog {
     return this.#files.filter((_, n) => n + 1 < this.#files.length && this.#files[n + 1]! <= limit);
   }
 
-  /** Names of the batch files that the records between two positions refer to. */
-  async #batchesBetween(from: Lsn, end: Lsn): Promise<string[]> {
-    const names: string[] = [];
+  newest(logBytes: number, batchBytes: number): Lsn {
+    let from = this.#end;
+    let batches = 0;
+    for (const start of [...this.#files].reverse()) {
+      batches += this.#batchBytes.get(start) ?? 0;
+      if (this.#end - start > logBytes || batches > batchBytes) break;
+      from = start;
+    }
+    return from;
+  }
+
+  /** The batch files that the records between two positions refer to. */
+  async #batchesBetween(from: Lsn, end: Lsn): Promise<RecordFile[]> {
+    const files: RecordFile[] = [];
     for (let at = from; at < end; ) {
       const bytes = await this.#block(at, READ_BLOCK, end);
       for (const record of recordsIn(bytes, at, this.#path(this.#fileOf(at)))) {
-        if (record.flags & FLAG_FILES) names.push(...filesOf(decodeRecord(record).body).map(({ name }) => name));
+        if (record.flags & FLAG_FILES) files.push(...filesOf(decodeRecord(record).body));
       }
       at += bytes.length;
     }
-    return names;
+    return files;
   }
 
   pin(name: string, lsn: Lsn): void {

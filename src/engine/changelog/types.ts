@@ -61,6 +61,13 @@ export interface ChangeLog {
   adoptHistory(history: TimelineHistory): void;
   /** Full recovery of a mirror: an empty log that starts at `from`. `crc`: of the primary's record before. */
   reset(history: TimelineHistory, from: Lsn, crc?: number): Promise<void>;
+  /** Bytes of the batch files that the records name which were appended, or found, since the log was opened. */
+  readonly batchBytes: number;
+  /**
+   * Position from which on the log is at most `logBytes` long and its batch files at most `batchBytes`, in whole files; the end where the
+   * file that is written to is longer already.
+   */
+  newest(logBytes: number, batchBytes: number): Lsn;
   /** Drops whole log files below `lsn`; pins hold it back. */
   recycle(below: Lsn): Promise<void>;
   pin(name: string, lsn: Lsn): void;

@@ -13,8 +13,12 @@ import { isCanonicalJsonb } from './jsonb.js';
 
 /** A growing buffer that fields are written into; `used` can be set back. */
 export class ByteSink {
-  bytes = Buffer.allocUnsafeSlow(64 * 1024);
+  bytes: Buffer;
   used = 0;
+
+  constructor(capacity = 64 * 1024) {
+    this.bytes = Buffer.allocUnsafeSlow(capacity);
+  }
 
   reserve(count: number): void {
     const needed = this.used + count;
@@ -139,7 +143,8 @@ function integerAt(src: Buffer, start: number, end: number): number {
 const INT8_MAX = Buffer.from('9223372036854775807');
 const INT8_MIN = Buffer.from('9223372036854775808');
 
-function isInt8(src: Buffer, start: number, end: number): boolean {
+/** A plain integer within 64 bits. */
+export function isInt8(src: Buffer, start: number, end: number): boolean {
   if (!isPlainInteger(src, start, end)) return false;
   const negative = src[start] === 0x2d;
   const first = negative ? start + 1 : start;
@@ -335,7 +340,8 @@ function isTime(src: Buffer, start: number, end: number, precision: number): boo
   );
 }
 
-function isTimestamp(src: Buffer, start: number, end: number, precision: number): boolean {
+/** `YYYY-MM-DD HH:MM:SS[.ffffff]`, or with `T` between them; the precision as in `isTime`. */
+export function isTimestamp(src: Buffer, start: number, end: number, precision: number): boolean {
   const separator = src[start + 10];
   if (end - start < 19 || (separator !== 0x20 && separator !== 0x54)) return false;
   return isDate(src, start, start + 10) && isTime(src, start + 11, end, precision);

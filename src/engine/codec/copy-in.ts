@@ -8,6 +8,7 @@ import { internalError, notSupported, SqlError } from '../../core/errors.js';
 import { type ColumnDef, rangeIndexOf } from '../../model/table.js';
 import { ByteSink, type FieldHash, type FieldWriter, fieldHash, fieldWriter } from './copy-field.js';
 import type { CopyOptions } from './copy-options.js';
+import { type FieldCheck, fieldCheck, mayBeVerbatim } from './copy-verbatim.js';
 import { CanonicalCsvReader } from './csv.js';
 
 export interface CopyRouterConfig {
@@ -42,7 +43,7 @@ export interface ShardBuffer {
 const BLOCK_BYTES = 512 * 1024;
 const MAX_ROW_BYTES = 256 * 1024 * 1024;
 
-const BYTE = { newline: 0x0a, carriageReturn: 0x0d, backslash: 0x5c };
+const BYTE = { newline: 0x0a, carriageReturn: 0x0d, quote: 0x22, comma: 0x2c, backslash: 0x5c };
 /** Results of reading a row beside the position after it. */
 const INCOMPLETE = -1;
 const ODD = -2;
@@ -66,6 +67,8 @@ export class CopyRouter {
   /** Input column with the distribution value; -1 without. */
   private readonly hashInput: number;
   private readonly alwaysOdd: boolean;
+  /** For rows that are taken as they are; empty where the options or the column list change every row. */
+  private readonly checks: FieldCheck[];
   /** Bytes at which an unquoted field may end. */
   private readonly stops = new Uint8Array(256);
 
@@ -84,6 +87,8 @@ export class CopyRouter {
   /** Newlines inside quotes of the row that is being read. */
   private quotedLines = 0;
   private readonly shards: (ByteSink & { rows: number })[] = [];
+  /** Size that each shard's last buffer grew to. */
+  private readonly capacity: number[] = [];
 
   constructor(config: CopyRouterConfig) {
     const { options, columns, tableColumns, distribution } = config;
@@ -101,6 +106,7 @@ export class CopyRouter {
     this.hashInput = distribution === null ? -1 : this.target.indexOf(distribution.columnIndex);
     this.hash = distribution === null ? undefined : fieldHash(distribution.typeOid);
     this.alwaysOdd = (config.needsFront ?? false) || !this.absentFit() || unusualOptions(options);
+    this.checks = this.inOrder && mayBeVerbatim(options) ? columns.map(fieldCheck) : [];
     this.headerPending = options.header !== false;
     for (const byte of [this.delimiter, BYTE.newline, BYTE.carriageReturn, this.csv ? this.quote : BYTE.backslash])
       this.stops[byte] = 1;
@@ -174,6 +180,7 @@ export class CopyRouter {
     this.shards.forEach((shard, index) => {
       if (shard.rows === 0 || shard.used < minBytes) return;
       taken.push({ index, csv: shard.bytes.subarray(0, shard.used), rows: shard.rows });
+      this.capacity[index] = shard.bytes.length;
       delete this.shards[index];
     });
     return taken;
@@ -210,8 +217,17 @@ export class CopyRouter {
     const limit = this.filled;
     let at = this.headerPending ? this.header(limit) : 0;
     const odd = this.alwaysOdd || !isUtf8(buffer.subarray(at, wholeCharacters(buffer, limit)));
+    // What holds a NUL is not taken unread.
+    const verbatim = this.checks.length > 0 && !odd && !buffer.subarray(at, limit).includes(0);
     let rows = 0;
     while (at < limit && !this.headerPending && !this.ended) {
+      const after = verbatim ? this.verbatimRow(at, limit) : ODD;
+      if (after >= 0) {
+        this.line++;
+        rows++;
+        at = after;
+        continue;
+      }
       const next = odd ? this.oddRow(at, limit) : this.csv ? this.csvRow(at, limit) : this.textRow(at, limit);
       if (next === INCOMPLETE) break;
       if (next === END_MARKER) {
@@ -297,6 +313,36 @@ export class CopyRouter {
   }
 
   // Rows ---------------------------------------------------------------------------------------------------------------
+
+  /** Takes a row as it is; gives the position after it, or ODD where the general way has to look at it. */
+  private verbatimRow(from: number, limit: number): number {
+    const src = this.buffer;
+    const { checks } = this;
+    const last = checks.length - 1;
+    let at = from;
+    for (let field = 0; field <= last; field++) {
+      const first = src[at];
+      let end = at;
+      if (first === BYTE.comma || first === BYTE.newline) {
+        if (field === this.hashInput || this.notNull[field]) return ODD;
+      } else {
+        end = checks[field]!(src, at, limit);
+        if (end < 0) return ODD;
+        if (field === this.hashInput) {
+          if (first === BYTE.quote) return ODD;
+          this.hashValue = this.hash!(src, at, end);
+        }
+      }
+      if (end >= limit || src[end] !== (field === last ? BYTE.newline : BYTE.comma)) return ODD;
+      at = end + 1;
+    }
+    if (this.lineEnd === 'crlf') return ODD;
+    this.lineEnd = 'lf';
+    const shard = this.shardOfRow();
+    shard.rows++;
+    shard.copy(src, from, at);
+    return at;
+  }
 
   /** Reads a row in text format from `from` on into `row`. */
   private textRow(from: number, limit: number): number {
@@ -465,8 +511,8 @@ export class CopyRouter {
   /** Appends the row that was read to its shard. */
   private finishRow(): void {
     const { row } = this;
-    const { distribution, tableColumns } = this.config;
-    const shard = this.shard(distribution === null ? 0 : rangeIndexOf(this.hashValue, distribution.shardCount));
+    const { tableColumns } = this.config;
+    const shard = this.shardOfRow();
     shard.rows++;
     if (this.inOrder) {
       row.bytes[row.used - 1] = BYTE.newline;
@@ -481,13 +527,24 @@ export class CopyRouter {
     shard.ascii('\n');
   }
 
+  private shardOfRow(): ByteSink & { rows: number } {
+    const { distribution } = this.config;
+    return this.shard(distribution === null ? 0 : rangeIndexOf(this.hashValue, distribution.shardCount));
+  }
+
   private shard(index: number): ByteSink & { rows: number } {
-    this.shards[index] ??= Object.assign(new ByteSink(), { rows: 0 });
+    this.shards[index] ??= Object.assign(new ByteSink(this.capacity[index]), { rows: 0 });
     return this.shards[index]!;
   }
 
   private nullKey(): SqlError {
-    return new SqlError('22004', `the partition column of table ${this.config.tableName} cannot be NULL`);
+    const { tableName, tableColumns, distribution } = this.config;
+    const column = distribution === null ? undefined : tableColumns[distribution.columnIndex];
+    const message =
+      column?.notNull === true
+        ? `null value in column "${column.name}" of relation "${tableName}" violates not-null constraint`
+        : `the distribution column "${column?.name}" of relation "${tableName}" cannot be NULL`;
+    return new SqlError('23502', message, { table: tableName, column: column?.name });
   }
 
   // Lines --------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import type { AdminMethods, AdminProgress, ClusterStatus, InstanceStatus } from 
 import { COORDINATOR_CONTENT, type Instance } from '../../model/topology.js';
 import type { CallContext, Handlers } from '../../rpc/types.js';
 import type { Catalog } from '../catalog/types.js';
-import { checkReplicas, failover, type PairDeps, rebalanceRoles, recover } from '../ha/operations.js';
+import { checkReplicas, failoverAndJoin, type PairDeps, rebalanceRoles, recover } from '../ha/operations.js';
 import type { ClusterExpansion } from '../move/expansion.js';
 import { SettingName } from './bootstrap.js';
 
@@ -44,8 +44,10 @@ export function adminHandlers(deps: AdminDeps): Handlers {
     'admin.expandFinish': () => turn.run('expand finish', () => expansion.finish().then(() => ({}))),
     'admin.expandRollback': () => turn.run('expand rollback', () => expansion.rollback()),
     'admin.recover': (options, context) => turn.run('recover', () => recover(deps, options, tellTo(context), context.signal)),
-    'admin.rebalanceRoles': (_, context) => turn.run('recover --rebalance', () => rebalanceRoles(deps, tellTo(context))),
-    'admin.failover': ({ content }) => turn.run(`failover ${content}`, () => failover(deps, content)),
+    'admin.rebalanceRoles': (_, context) =>
+      turn.run('recover --rebalance', () => rebalanceRoles(deps, tellTo(context), context.signal)),
+    'admin.failover': ({ content }, context) =>
+      turn.run(`failover ${content}`, () => failoverAndJoin(deps, content, context.signal)),
     'admin.checkReplicas': (_, context) => turn.run('check replicas', () => checkReplicas(deps, tellTo(context))),
     'admin.reload': async () => ({ changed: await deps.reload() }),
   };

@@ -20,6 +20,7 @@ import type { Front } from '../front/types.js';
 import { FaultTolerance } from '../ha/fts.js';
 import { Members } from '../ha/members.js';
 import { ClusterExpansion } from '../move/expansion.js';
+import { sweepOrphans } from '../move/orphans.js';
 import { createSessionHandler, type SessionHandler } from '../session/handler.js';
 import type { ClusterState } from '../session/types.js';
 import { ClusterLinks } from '../txn/links.js';
@@ -138,7 +139,13 @@ class CoordinatorStart {
         const pair = catalog.pair(content);
         if (pair !== undefined) await members.order(pair.primaryDbid);
       },
-      onReady: (connection, hello) => transactions.onReady(connection, hello),
+      onReady: (connection, hello) => {
+        transactions.onReady(connection, hello);
+        const orphans = { catalog, links, locks: transactions.locks, logger };
+        sweepOrphans(orphans, connection.content, hello.sets).catch((error) =>
+          logger.warn({ content: connection.content, err: error }, 'sets that belong to nobody were not swept'),
+        );
+      },
       logger,
     });
     transactions.useLinks(links);
@@ -212,7 +219,7 @@ class CoordinatorStart {
       logger: this.logger,
       ...instanceShare(this.datadir),
       onCatalog: (ops, lsn) => catalog.apply(ops, lsn),
-      catalogApplied: () => catalog.lsn,
+      settleCatalog: (lsn) => catalog.settle(lsn),
       onFatal: (error) => {
         this.logger.fatal({ err: error }, 'the coordinator cannot go on; it replays its log when it starts again');
         process.exit(3);

@@ -5,15 +5,23 @@ import { DamsonError } from '../../core/errors.js';
 import { readJson, writeFileAtomic } from '../../core/files.js';
 import type { InstanceIdentity } from '../../model/topology.js';
 
-/** How much of the host an instance takes: settings.json of its directory (`damson.segment_memory` in MB, `damson.segment_threads`). */
-export function instanceShare(datadir: string): { memoryMb: number; threads: number } {
+/** Smaller files of the log would be little but headers. */
+const MIN_LOG_FILE_MB = 0.0625;
+
+/**
+ * How much of the host an instance takes: settings.json of its directory (`damson.segment_memory` in MB, `damson.segment_threads`,
+ * `damson.log_file_size` in MB).
+ */
+export function instanceShare(datadir: string): { memoryMb: number; threads: number; logFileBytes?: number } {
   const settings = readJson<Record<string, string>>(join(datadir, 'settings.json')) ?? {};
   const memory = Number(settings['damson.segment_memory'] ?? process.env.DAMSON_SEGMENT_MEMORY);
   const threads = Number(settings['damson.segment_threads'] ?? process.env.DAMSON_SEGMENT_THREADS);
+  const logFile = Number(settings['damson.log_file_size'] ?? process.env.DAMSON_LOG_FILE_SIZE);
   const eighth = Math.floor(totalmem() / 1024 / 1024 / 8);
   return {
     memoryMb: Number.isFinite(memory) && memory >= 64 ? memory : Math.min(4096, Math.max(256, eighth)),
     threads: Number.isInteger(threads) && threads > 0 ? threads : Math.max(1, availableParallelism()),
+    ...(logFile >= MIN_LOG_FILE_MB && logFile <= 1024 ? { logFileBytes: Math.round(logFile * 1024 * 1024) } : {}),
   };
 }
 

@@ -1,10 +1,10 @@
 import { internalError } from '../../core/errors.js';
-import type { Plan, ReadPlan } from '../planner/types.js';
+import type { Plan } from '../planner/types.js';
 import { FinishingDuckdb } from './duckdb.js';
 import { executeInsert } from './insert.js';
 import type { SelectDeps } from './insert-select.js';
 import { executeModify } from './modify.js';
-import { executeRead } from './read.js';
+import { executeRead, type MakeFallback } from './read.js';
 import { ReferenceRids } from './rids.js';
 import type { DispatchDeps, Executed, StatementContext } from './types.js';
 
@@ -22,10 +22,7 @@ export class Dispatcher {
     this.load = {
       ...deps,
       rids: new ReferenceRids((shardId) => deps.nextRid(shardId)),
-      runRead: (ctx, plan) =>
-        executeRead(deps, this.duckdb, ctx, plan, () => {
-          throw internalError('the rows of this INSERT … SELECT cannot be read by the engines');
-        }),
+      runRead: (ctx, plan, fallback) => executeRead(deps, this.duckdb, ctx, plan, fallback),
     };
   }
 
@@ -33,12 +30,12 @@ export class Dispatcher {
    * Rows go to `ctx.sink`; the figures come back.
    * @param fallback makes the plan of the same statement that PostgreSQL finishes.
    */
-  async execute(plan: Plan, ctx: StatementContext, fallback: () => ReadPlan): Promise<Executed> {
+  async execute(plan: Plan, ctx: StatementContext, fallback: MakeFallback): Promise<Executed> {
     switch (plan.kind) {
       case 'read':
         return await executeRead(this.deps, this.duckdb, ctx, plan, fallback);
       case 'insert':
-        return await executeInsert(this.load, ctx, plan);
+        return await executeInsert(this.load, ctx, plan, fallback);
       case 'modify':
         return await executeModify(ctx, plan);
       default:

@@ -1,11 +1,24 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api';
+import { type DuckDBConnection, DuckDBInstance, type DuckDBPreparedStatement } from '@duckdb/node-api';
+
+const IDLE_CONNECTIONS = 4;
+/** Prepared statements kept for each connection. */
+const STATEMENTS = 64;
+
+/** A connection with the session's time zone, which its kept statements were planned with. */
+export interface FinishingConnection {
+  readonly connection: DuckDBConnection;
+  readonly timeZone: string;
+  readonly statements: Map<string, DuckDBPreparedStatement>;
+}
 
 /** Keeps the coordinator's DuckDB: in memory, for putting the segments' results together. Opened at first use. */
 export class FinishingDuckdb {
   private instance: Promise<DuckDBInstance> | undefined;
   private sequence = 0;
+  private readonly idle: FinishingConnection[] = [];
+  private closed = false;
 
   constructor(
     private readonly directory: string,
@@ -21,15 +34,44 @@ export class FinishingDuckdb {
     return join(this.directory, `${this.sequence}_${name}.parquet`);
   }
 
-  /** A connection with the session's time zone; close it. */
-  async connect(timeZone: string): Promise<DuckDBConnection> {
+  /** Give it back with `release`. */
+  async connect(timeZone: string): Promise<FinishingConnection> {
+    const at = this.idle.findIndex((one) => one.timeZone === timeZone);
+    if (at >= 0) return this.idle.splice(at, 1)[0]!;
     this.instance ??= this.open();
     const connection = await (await this.instance).connect();
     await connection.run(`SET TimeZone = '${timeZone.replaceAll("'", "''")}'`);
-    return connection;
+    return { connection, timeZone, statements: new Map() };
+  }
+
+  /** @param clean its last statement has come to its end. */
+  release(one: FinishingConnection, clean: boolean): void {
+    if (clean && !this.closed) this.idle.push(one);
+    else end(one);
+    if (this.idle.length > IDLE_CONNECTIONS) end(this.idle.shift()!);
+  }
+
+  /** A statement that is kept with its connection; not for those that name files. */
+  async prepare({ connection, statements }: FinishingConnection, sql: string): Promise<DuckDBPreparedStatement> {
+    const known = statements.get(sql);
+    if (known !== undefined) {
+      statements.delete(sql);
+      statements.set(sql, known);
+      return known;
+    }
+    const statement = await connection.prepare(sql);
+    statements.set(sql, statement);
+    if (statements.size > STATEMENTS) {
+      const [oldest, unused] = statements.entries().next().value as [string, DuckDBPreparedStatement];
+      statements.delete(oldest);
+      unused.destroySync();
+    }
+    return statement;
   }
 
   async close(): Promise<void> {
+    this.closed = true;
+    for (const one of this.idle.splice(0)) end(one);
     const instance = this.instance;
     this.instance = undefined;
     if (instance !== undefined) (await instance).closeSync();
@@ -45,4 +87,10 @@ export class FinishingDuckdb {
       autoinstall_known_extensions: 'false',
     });
   }
+}
+
+/** A statement that lives on would keep the database open. */
+function end({ connection, statements }: FinishingConnection): void {
+  for (const statement of statements.values()) statement.destroySync();
+  connection.closeSync();
 }

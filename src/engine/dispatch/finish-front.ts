@@ -1,4 +1,5 @@
-import { internalError, notSupported, SqlError } from '../../core/errors.js';
+import { internalError, SqlError } from '../../core/errors.js';
+import type { TableDef } from '../../model/table.js';
 import type { ResultForm } from '../../model/task.js';
 import { CANONICAL_OUTPUT } from '../codec/heap.js';
 import type { FallbackRequest } from '../front/types.js';
@@ -19,15 +20,8 @@ export async function finishInFront(
   plan: ReadPlan,
   finish: Finish & { engine: 'pglite' },
 ): Promise<Executed> {
-  const { load, tasks } = await gather(deps, ctx, plan, finish);
-  const request: FallbackRequest = {
-    messages: frontMessages(ctx.sql, ctx.params, ctx.paramTypes, ctx.formats),
-    settings: ctx.front,
-    load,
-    deadlineMs: ctx.deadlineMs,
-    signal: ctx.signal,
-  };
-  const answer = readAnswer(await runFallback(deps, ctx, request));
+  const { request, tasks } = await gathered(deps, ctx, plan, finish);
+  const answer = readAnswer(await running(ctx, () => ctx.computing.fallback(request)));
   if (answer.count > 0) {
     const waiting = ctx.sink.rows(answer.rows, answer.count);
     if (waiting !== undefined) await waiting;
@@ -35,21 +29,36 @@ export async function finishInFront(
   return { rows: answer.count, tag: answer.tag, tasks, finish: 'front' };
 }
 
-/** Undefined schema, table, column, function, object. */
-const UNDEFINED = new Set(['3F000', '42P01', '42703', '42883', '42704']);
+/** The rows that an INSERT … SELECT as written would store, in the table's columns. */
+export async function insertInFront(
+  deps: DispatchDeps,
+  ctx: StatementContext,
+  plan: ReadPlan,
+  table: TableDef,
+): Promise<{ csv: Buffer; rows: number; tasks: Executed['tasks'] }> {
+  const { finish } = plan;
+  if (finish?.engine !== 'pglite') throw internalError('a fallback is finished by PostgreSQL');
+  const { request, tasks } = await gathered(deps, ctx, plan, finish);
+  const target = { schema: table.schema, name: table.name, columns: table.columns.map((column) => column.attnum) };
+  return { ...(await running(ctx, () => ctx.computing.fallbackInsert(request, target))), tasks };
+}
 
-async function runFallback(deps: DispatchDeps, ctx: StatementContext, request: FallbackRequest): Promise<Buffer> {
+async function gathered(
+  deps: DispatchDeps,
+  ctx: StatementContext,
+  plan: ReadPlan,
+  finish: Finish & { engine: 'pglite' },
+): Promise<{ request: FallbackRequest; tasks: Executed['tasks'] }> {
+  const { load, tasks } = await gather(deps, ctx, plan, finish);
+  const messages = frontMessages(ctx.sql, ctx.params, ctx.paramTypes, ctx.formats);
+  return { request: { messages, settings: ctx.front, load, deadlineMs: ctx.deadlineMs, signal: ctx.signal }, tasks };
+}
+
+async function running<T>(ctx: StatementContext, work: () => Promise<T>): Promise<T> {
   try {
-    return await deps.front.fallback(request);
+    return await work();
   } catch (error) {
-    if (ctx.signal.aborted) throw cancelled(ctx.signal);
-    if (ctx.ownDefinitions && error instanceof SqlError && UNDEFINED.has(error.sqlstate)) {
-      throw notSupported(
-        'this query cannot run in the transaction that has changed the definitions',
-        'Commit first, then run the query.',
-      );
-    }
-    throw error;
+    throw ctx.signal.aborted ? cancelled(ctx.signal) : error;
   }
 }
 

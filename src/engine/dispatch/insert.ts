@@ -11,12 +11,18 @@ import { toLogValue } from '../store/rows-batch.js';
 import { locksForWrite } from '../txn/names.js';
 import { insertSelect, type SelectDeps } from './insert-select.js';
 import { ShardLoad } from './load.js';
+import type { MakeFallback } from './read.js';
 import { indexOfValue, isSpread, onlyShard, ownerOf, shardAt, tableOf, valueText } from './targets.js';
 import type { CatalogView, Executed, StatementContext } from './types.js';
 import { sendWrites, takeLocks } from './write.js';
 
 /** INSERT: rows become heap values (few) or canonical CSV (many), by shard; locks; then they are sent. */
-export async function executeInsert(deps: SelectDeps, ctx: StatementContext, plan: InsertPlan): Promise<Executed> {
+export async function executeInsert(
+  deps: SelectDeps,
+  ctx: StatementContext,
+  plan: InsertPlan,
+  fallback: MakeFallback,
+): Promise<Executed> {
   const table = tableOf(ctx.view(), plan.tableId);
   switch (plan.source.kind) {
     case 'values':
@@ -30,7 +36,7 @@ export async function executeInsert(deps: SelectDeps, ctx: StatementContext, pla
       return await loadCsv(deps, ctx, table, computed.csv);
     }
     case 'select':
-      return await insertSelect(deps, ctx, plan, plan.source, table);
+      return await insertSelect(deps, ctx, plan, plan.source, table, fallback);
   }
 }
 
@@ -130,7 +136,9 @@ async function sendSpread(ctx: StatementContext, groups: Group[]): Promise<Execu
   const written = await sendWrites(ctx, [...byContent.keys()], (content) =>
     byContent
       .get(content)!
-      .map((group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: inMessage(group.rows) })),
+      .map(
+        (group): WriteTask => ({ op: 'insert', gid: ctx.txn!.gid, shardId: group.shard.shardId, rows: inMessage(group.rows) }),
+      ),
   );
   return written.map(({ content, result, ms }) => ({ input: 'insert', content, shards: 1, rows: result.rows, bytes: 0, ms }));
 }

@@ -8,6 +8,9 @@ import { finishInFront } from './finish-front.js';
 import { drainAll, startReading } from './run.js';
 import type { DispatchDeps, Executed, RowSink, StatementContext } from './types.js';
 
+/** The plan of the same statement that PostgreSQL finishes; `bare`: over all rows of its tables. */
+export type MakeFallback = (bare?: boolean) => ReadPlan;
+
 /** Rows are held back up to this size: until then a read can be answered in another way, unseen by the client. */
 const HOLD_BYTES = 64 * 1024;
 /** A read that lost a segment before any row went out is sent again this often. */
@@ -22,17 +25,16 @@ export async function executeRead(
   duckdb: FinishingDuckdb,
   ctx: StatementContext,
   plan: ReadPlan,
-  fallback: () => ReadPlan,
+  fallback: MakeFallback,
 ): Promise<Executed> {
-  const { finish } = plan;
-  if (finish?.engine === 'pglite') return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, finish));
+  if (plan.finish?.engine === 'pglite') return await byFront(plan, fallback, (whole) => inFront(deps, ctx, whole));
   const hold = new HeldSink(ctx.sink);
   try {
     return await retried(deps, { ...ctx, sink: hold }, (held) => runOnce(deps, duckdb, held, plan), hold);
   } catch (error) {
     if (!wantsFallback(error)) throw error;
     deps.logger.debug({ err: error, sql: ctx.sql }, 'a read falls back to the front');
-    return await answerByFallback(deps, ctx, fallback(), hold);
+    return await answerByFallback(deps, ctx, fallback, hold);
   }
 }
 
@@ -55,16 +57,35 @@ async function passThrough(deps: DispatchDeps, ctx: StatementContext, plan: Read
   return { rows, tag: null, tasks, finish: null };
 }
 
-async function answerByFallback(deps: DispatchDeps, ctx: StatementContext, plan: ReadPlan, hold: HeldSink): Promise<Executed> {
-  const { finish } = plan;
-  if (finish?.engine !== 'pglite') throw internalError('a fallback is finished by PostgreSQL');
-  if (!hold.released) return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, finish));
+async function answerByFallback(
+  deps: DispatchDeps,
+  ctx: StatementContext,
+  fallback: MakeFallback,
+  hold: HeldSink,
+): Promise<Executed> {
+  if (!hold.released) return await byFront(fallback(), fallback, (plan) => inFront(deps, ctx, plan));
   // The client has rows already: what is left to tell is PostgreSQL's own error, which the fallback finds.
-  await finishInFront(deps, { ...ctx, sink: { rows: () => undefined } }, plan, finish);
+  await byFront(fallback(), fallback, (plan) => inFront(deps, { ...ctx, sink: { rows: () => undefined } }, plan));
   throw new SqlError('40001', 'the answer could not be completed where it was begun', {
     detail: 'A value met later in it needs PostgreSQL on the coordinator, and rows had been sent by then.',
     hint: 'Filter the rows or simplify the expressions; EXPLAIN VERBOSE shows where each part runs.',
   });
+}
+
+async function inFront(deps: DispatchDeps, ctx: StatementContext, plan: ReadPlan): Promise<Executed> {
+  const { finish } = plan;
+  if (finish?.engine !== 'pglite') throw internalError('a fallback is finished by PostgreSQL');
+  return await retried(deps, ctx, (held) => finishInFront(deps, held, plan, finish));
+}
+
+/** Runs a plan of the fallback; over all rows of its tables where a condition on them raises an error too. */
+export async function byFront<T>(plan: ReadPlan, fallback: MakeFallback, run: (plan: ReadPlan) => Promise<T>): Promise<T> {
+  try {
+    return await run(plan);
+  } catch (error) {
+    if (!wantsFallback(error)) throw error;
+    return await run(fallback(true));
+  }
 }
 
 async function retried(

@@ -32,6 +32,8 @@ export interface RowSink {
 export interface Computing {
   insert: Front['computeInsert'];
   copy: Front['computeCopy'];
+  fallback: Front['fallback'];
+  fallbackInsert: Front['fallbackInsert'];
 }
 
 /** One execution of a statement. */

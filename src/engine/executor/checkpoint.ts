@@ -2,14 +2,19 @@
 import type { Lsn } from '../../model/log.js';
 import { appendAndPublish, type Core } from './core.js';
 
-/** A checkpoint is due when the log has grown by this, bytes. */
-export const CHECKPOINT_BYTES = 16 * 1024 * 1024;
-/** The newest bytes of the log stay: recent outcomes, and a mirror's short absence, are answered from them. */
-const KEEP_BYTES = 64 * 1024 * 1024;
-const LOOK_MS = 10_000;
+/** Bytes of a file of the log where `logFileBytes` does not say: a checkpoint is due when the log has grown by so much. */
+export const LOG_FILE_BYTES = 16 * 1024 * 1024;
+/** The same for the batch files beside it, in files of the log. */
+const DUE_BATCHES = 8;
+/** The newest files of the log stay, and batch files of their size: recent outcomes, and a mirror's short absence, are answered from them. */
+const KEEP_LOG = 4;
+const KEEP_BATCHES = 16;
+const LOOK_MS = 2000;
 
 export class Checkpoints {
   private last: Lsn;
+  private lastBatches = 0;
+  private readonly fileBytes: number;
   private readonly timer: NodeJS.Timeout;
   private busy = false;
 
@@ -18,7 +23,9 @@ export class Checkpoints {
     /** Only a primary that serves writes CHECKPOINT records; a mirror acts on those it gets. */
     private readonly isPrimary: () => boolean,
   ) {
-    this.last = core.log.end;
+    // What an ended process left counts too: else the log of an instance that is restarted often is never cut.
+    this.last = core.log.start;
+    this.fileBytes = core.options.logFileBytes ?? LOG_FILE_BYTES;
     this.timer = setInterval(() => void this.look(), LOOK_MS);
     this.timer.unref();
   }
@@ -29,7 +36,7 @@ export class Checkpoints {
 
   private async look(): Promise<void> {
     const { core } = this;
-    if (this.busy || !this.isPrimary() || core.log.end - this.last < CHECKPOINT_BYTES) return;
+    if (this.busy || !this.isPrimary() || !this.due()) return;
     this.busy = true;
     try {
       await this.write();
@@ -40,10 +47,16 @@ export class Checkpoints {
     }
   }
 
+  private due(): boolean {
+    const { log } = this.core;
+    return log.end - this.last >= this.fileBytes || log.batchBytes - this.lastBatches >= DUE_BATCHES * this.fileBytes;
+  }
+
   /** Primary: logs a CHECKPOINT and drops what is not needed behind it. */
   async write(): Promise<void> {
     const { core } = this;
     this.last = core.log.end;
+    this.lastBatches = core.log.batchBytes;
     const openPrepares = core.transactions.preparedList().map(({ gid, lsn }) => ({ gid, lsn }));
     const { published } = appendAndPublish(
       core,
@@ -58,10 +71,10 @@ export class Checkpoints {
     const { core } = this;
     core.stores.passed(lsn);
     await core.stores.settle();
-    const needs = [core.stores.applied(), lsn - KEEP_BYTES];
+    const needs = [core.stores.applied(), core.log.newest(KEEP_LOG * this.fileBytes, KEEP_BATCHES * this.fileBytes)];
     const prepare = core.transactions.oldestPrepare();
     if (prepare !== undefined) needs.push(prepare);
-    if (core.options.catalogApplied !== undefined) needs.push(core.options.catalogApplied());
+    core.options.settleCatalog?.(lsn);
     const below = Math.min(...needs);
     if (below <= core.log.start) return;
     await core.log.recycle(below);

@@ -21,8 +21,10 @@ export interface InstanceOptions {
   threads: number;
   /** Coordinator: catalog changes of STATE and DECISION records, in lsn order; repeated after a restart. */
   onCatalog?: (ops: CatalogOp[], lsn: Lsn) => void;
-  /** Coordinator: position of the last record that its catalog holds durably; the log is kept from there. */
-  catalogApplied?: () => Lsn;
+  /** Coordinator: all catalog changes up to here have been given; makes them durable in the catalog, because the log is cut behind them. */
+  settleCatalog?: (lsn: Lsn) => void;
+  /** Bytes of a file of the change log (default 16 MiB); how much of it is kept goes by it. */
+  logFileBytes?: number;
   /** Coordinator: its catalog for a standby that is made anew, and the standby's taking it. */
   exportState?: () => Promise<{ lsn: Lsn; bytes: Buffer }>;
   importState?: (lsn: Lsn, bytes: Buffer) => Promise<void>;

@@ -1,18 +1,20 @@
 /** Runs a task: where it reads, in which engine, and in which form its rows go back. */
 import { join } from 'node:path';
-import type { DuckDBConnection } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type Database from 'better-sqlite3';
 import type { SetKey } from '../../model/table.js';
 import type { RunResult, Task } from '../../model/task.js';
 import type { CallContext } from '../../rpc/types.js';
-import type { Stores, StoreTxn } from '../store/types.js';
+import { fitsBlock } from '../codec/duck-block.js';
+import type { ColumnarRead, Stores, StoreTxn } from '../store/types.js';
 import { carryHeap, dropCarried, heapResultToParquet } from './carry.js';
-import { runDuck, runDuckToParquet } from './duck-run.js';
+import { bindParams, runDuck, runDuckToParquet, sendBlocks, sendRows, withLiterals } from './duck-run.js';
 import { cancelled, readError } from './errors.js';
 import { runHeap, runQuick } from './heap-run.js';
 import { Output } from './output.js';
 import type { Publisher, Touched } from './publisher.js';
-import { bySet, columnarRelation, emptyRelation, neededStores, type Placed, placeRelations } from './relations.js';
+import { bySet, columnarRelation, emptyRelation, isColumnar, neededStores, type Placed, placeRelations } from './relations.js';
+import { SmallResults } from './small-results.js';
 import { putRelations, quoteIdent } from './sql-text.js';
 import type { InstanceTxn, Transactions } from './transactions.js';
 
@@ -27,6 +29,8 @@ interface Source {
 let nextFile = 1;
 
 export class FragmentRunner {
+  private readonly small = new SmallResults();
+
   constructor(
     private readonly stores: Stores,
     private readonly publisher: Publisher,
@@ -40,6 +44,8 @@ export class FragmentRunner {
     const placed = placeRelations((shardId) => this.stores.shard(shardId), task);
     const quick = this.quick(task, placed, context);
     if (quick !== undefined) return quick;
+    const begun = this.begin(task, placed, context);
+    if (begun !== undefined) return begun;
     const need = neededStores(placed, this.engineOf(task));
     return this.publisher
       .reading(need, () => this.stores.openSnapshot(need))
@@ -67,6 +73,38 @@ export class FragmentRunner {
     if (!this.publisher.free({ heapSets: [run.setKey], columnar: false })) return undefined;
     const output = new Output(context);
     return runQuick(task, run, this.stores.heapReader(run.setKey), output) ? output.finish() : undefined;
+  }
+
+  /** A columnar fragment whose plan is known begins in this turn, without a snapshot to open; undefined: it takes the long way. */
+  private begin(task: Task, placed: Placed[], context: CallContext): Promise<RunResult> | undefined {
+    if (!isColumnar(task, placed) || !this.publisher.free({ heapSets: [], columnar: true })) return undefined;
+    const relations = new Map(placed.map((one) => [one.ref.alias, this.columnar(one, null)]));
+    const sql = putRelations(task.fragment.sql, (alias) => relations.get(alias));
+    const asRows = task.form.kind === 'datarow';
+    const text = asRows ? sql : withLiterals(task, sql);
+    if (!asRows && !this.small.expected(text)) return undefined;
+    const read = this.stores.beginColumnar(text, (statement) => bindParams(statement, task), asRows);
+    return read === undefined ? undefined : this.runBegun(task, text, read, context);
+  }
+
+  private async runBegun(task: Task, sql: string, read: ColumnarRead, context: CallContext): Promise<RunResult> {
+    const output = new Output(context);
+    const interrupt = (): void => read.connection.interrupt();
+    context.signal.addEventListener('abort', interrupt, { once: true });
+    let clean = false;
+    try {
+      const result = await read.pending.getResult();
+      if (task.form.kind === 'datarow') await sendRows(task, result, output);
+      else this.small.note(sql, await sendBlocks(result, output));
+      clean = true;
+      return output.finish();
+    } catch (error) {
+      if (context.signal.aborted) throw cancelled();
+      throw readError(error);
+    } finally {
+      context.signal.removeEventListener('abort', interrupt);
+      read.end(clean);
+    }
   }
 
   /** A transaction that has written here reads through its own writers, and everything else as others see it. */
@@ -146,14 +184,38 @@ export class FragmentRunner {
       const relations = new Map<string, string>();
       for (const one of placed) relations.set(one.ref.alias, await this.relation(task, one, source, connection, carried));
       const sql = putRelations(task.fragment.sql, (alias) => relations.get(alias));
-      if (task.form.kind === 'datarow') await runDuck(task, sql, connection, output);
-      else await runDuckToParquet(task, sql, connection, this.scratchFile(), output);
+      const kept = source.txn === null && isColumnar(task, placed);
+      if (task.form.kind === 'datarow') await this.rowsOfDuck(task, sql, connection, output, kept);
+      else await this.filesOfDuck(task, withLiterals(task, sql), connection, output, kept);
     } catch (error) {
       throw readError(error);
     } finally {
       context.signal.removeEventListener('abort', interrupt);
       await dropCarried(connection, carried);
     }
+  }
+
+  private async rowsOfDuck(task: Task, sql: string, connection: DuckDBConnection, output: Output, kept: boolean): Promise<void> {
+    if (kept) return runDuck(task, await this.stores.prepareColumnar(connection, sql), output);
+    let statement: DuckDBPreparedStatement | undefined;
+    try {
+      statement = await connection.prepare(sql);
+      await runDuck(task, statement, output);
+    } finally {
+      statement?.destroySync();
+    }
+  }
+
+  /** Rows for another DuckDB: blocks where few are expected, else a Parquet file. */
+  private async filesOfDuck(task: Task, sql: string, connection: DuckDBConnection, output: Output, kept: boolean): Promise<void> {
+    if (kept && this.small.expected(sql)) {
+      const statement = await this.stores.prepareColumnar(connection, sql);
+      const types = Array.from({ length: statement.columnCount }, (_, i) => statement.columnType(i));
+      if (fitsBlock(types)) return this.small.note(sql, await sendBlocks(await statement.run(), output));
+      this.small.refuse(sql);
+    }
+    const rows = await runDuckToParquet(task, sql, connection, this.scratchFile(), output);
+    if (kept) this.small.note(sql, rows);
   }
 
   private async relation(
@@ -163,10 +225,12 @@ export class FragmentRunner {
     connection: DuckDBConnection,
     carried: string[],
   ): Promise<string> {
-    const first = placed.shards[0];
-    if (first === undefined) return emptyRelation(this.stores, placed.ref);
-    if (first.accessMethod === 'columnar') return columnarRelation(placed, source.txn);
+    if (placed.shards[0]?.accessMethod !== 'heap') return this.columnar(placed, source.txn);
     return carryHeap(placed, task, (setKey) => source.heap(setKey), connection, this.stores.temporaryDirectory, carried);
+  }
+
+  private columnar(placed: Placed, txn: StoreTxn | null): string {
+    return placed.shards.length === 0 ? emptyRelation(this.stores, placed.ref) : columnarRelation(placed, txn);
   }
 
   private scratchFile(): string {

@@ -4,7 +4,7 @@ import { internalError } from '../../core/errors.js';
 import type { LockName } from '../../model/log.js';
 import { type HeapValue, storageOf } from '../../model/storage.js';
 import type { ShardDef } from '../../model/table.js';
-import type { CoordinatorStamp, CopyPart, CopyResult, SegmentMethods, WriteResult } from '../../model/task.js';
+import type { CoordinatorStamp, CopyPart, CopyResult, QuickRead, SegmentMethods, WriteResult } from '../../model/task.js';
 import { localLink } from '../../rpc/local.js';
 import type { CallContext, Handlers } from '../../rpc/types.js';
 import { openChangeLog } from '../changelog/changelog.js';
@@ -19,6 +19,7 @@ import { runModify } from './modify.js';
 import { MoveTarget } from './move-target.js';
 import { MoveSource } from './moves.js';
 import { Publisher } from './publisher.js';
+import { QuickReads } from './quick.js';
 import { RecordApplier } from './records.js';
 import { Barriers, checksumsOf, logBarrier, sizesOf } from './reports.js';
 import { Roles } from './roles.js';
@@ -34,11 +35,19 @@ type MethodHandlers = {
   [M in keyof SegmentMethods]?: (body: In<M>, context: CallContext) => Out<M> | Promise<Out<M>>;
 };
 
+/** Disk that is kept back for what is decided already, bytes. */
+const RESERVE_BYTES = 4 * 1024 * 1024;
+
 /** Opens log and stores, reads what is safe, and waits for the coordinator's `role` order. */
 export async function openInstance(options: InstanceOptions): Promise<InstanceEngine> {
   const { directory, logger } = options;
   const onFatal = once(options.onFatal);
-  const log = await openChangeLog({ directory: join(directory, 'changelog'), logger });
+  const { logFileBytes } = options;
+  const log = await openChangeLog({
+    directory: join(directory, 'changelog'),
+    logger,
+    ...(logFileBytes === undefined ? {} : { segmentBytes: logFileBytes, reserveBytes: Math.min(logFileBytes, RESERVE_BYTES) }),
+  });
   const batches = new LoggedBatches(log);
   const stores = await openStores({
     directory,
@@ -77,6 +86,7 @@ class Instance implements InstanceEngine {
   private readonly stamps: Stamps;
   private readonly commits: Commits;
   private readonly runner: FragmentRunner;
+  private readonly quickReads: QuickReads;
   private readonly link: ReturnType<typeof localLink>;
   private closing: Promise<void> | null = null;
 
@@ -111,6 +121,7 @@ class Instance implements InstanceEngine {
     });
     this.commits = new Commits(this.core);
     this.runner = new FragmentRunner(stores, this.publisher, this.transactions);
+    this.quickReads = new QuickReads(stores, this.publisher);
     this.decide = this.commits.decide.bind(this.commits);
     this.state = this.commits.state.bind(this.commits);
     this.methods = { ...this.guarded(), ...this.roles.handlers() };
@@ -162,13 +173,27 @@ class Instance implements InstanceEngine {
     serve(this.rowMethods(), true);
     serve(this.moveMethods(), true);
     serve(this.reportMethods(), false);
+    handlers['quick'] = (body: QuickRead, context: CallContext) => this.quick(body, context);
     return handlers;
+  }
+
+  /** A known read, fenced as every call. */
+  private quick(body: QuickRead, context: CallContext): Out<'quick'> {
+    const [timeline, incarnation, contentTimeline, id, shards, params] = body;
+    const stamp: CoordinatorStamp = { timeline, incarnation, contentTimeline };
+    this.stamps.check(stamp);
+    this.roles.checkServing(stamp);
+    return this.quickReads.run(context.connection, id, shards, params);
   }
 
   private rowMethods(): MethodHandlers {
     const { commits } = this;
     return {
       run: (body, context) => this.runner.run(body, context),
+      know: ({ id, fragment, formats, session }, context) => {
+        this.quickReads.know(context.connection, id, { fragment, formats, session });
+        return {};
+      },
       write: (body, context) => this.write(body, context),
       copy: (body, context) => this.copy(body, context),
       prepare: ({ gid, participants, locks }) => commits.prepare(gid, participants, locks),
@@ -214,7 +239,9 @@ class Instance implements InstanceEngine {
     return txn.write(async () => {
       switch (task.op) {
         case 'insert':
-          return { rows: await txn.store.insert(task.shardId, asStored(txn.shard(this.stores, task.shardId), task.rows), task.firstRid) };
+          return {
+            rows: await txn.store.insert(task.shardId, asStored(txn.shard(this.stores, task.shardId), task.rows), task.firstRid),
+          };
         case 'modify':
           return runModify((shardId) => txn.shard(this.stores, shardId), txn.store, task);
         case 'ddl':

@@ -50,7 +50,9 @@ function modifyHeap(store: StoreTxn, shard: ShardDef, task: ModifyTask, returned
     const sql = `DELETE FROM ${relation} AS ${alias}${where} RETURNING _rid${all === '' ? '' : `, ${all}`}`;
     return change(store, shard, 'delete', sql, params).length;
   }
-  const set = fragment.assignments.map(({ attnum, sql }) => `c${attnum} = ${put(sql)}`).join(', ');
+  // `SET k = k` of the distribution column changes nothing, and counts its rows.
+  const assignments = fragment.assignments.map(({ attnum, sql }) => `c${attnum} = ${put(sql)}`);
+  const set = assignments.length === 0 ? '_rid = _rid' : assignments.join(', ');
   const all = shard.columns.map(({ attnum }) => `c${attnum}`).join(', ');
   const sql = `UPDATE ${relation} AS ${alias} SET ${set}${where} RETURNING _rid, ${all}`;
   const changed = change(store, shard, 'update', sql, params);

@@ -114,10 +114,7 @@ export class MoveTarget {
     return this.inTurn(body.setKey, () => this.applyAll(body, context));
   }
 
-  private async applyAll(
-    { move, setKey, source, txns, upTo }: In<'moveApply'>,
-    context: CallContext,
-  ): Promise<Out<'moveApply'>> {
+  private async applyAll({ move, setKey, source, txns, upTo }: In<'moveApply'>, context: CallContext): Promise<Out<'moveApply'>> {
     const { core } = this;
     let last: Promise<void> | undefined;
     let reached = core.stores.moveSource(setKey)?.lsn ?? -1;

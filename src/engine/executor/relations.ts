@@ -23,6 +23,11 @@ export function neededStores(placed: readonly Placed[], engine: 'sqlite' | 'duck
   return { heapSets: [...heapSets], columnar: engine === 'duckdb' };
 }
 
+/** A DuckDB fragment over columnar shards alone: nothing is carried over from heap files. */
+export function isColumnar({ fragment }: Pick<Task, 'fragment'>, placed: readonly Placed[]): boolean {
+  return fragment.engine === 'duckdb' && placed.every(({ shards }) => shards.every((shard) => shard.accessMethod === 'columnar'));
+}
+
 /**
  * A SQLite fragment runs set by set: for each set the shard of each alias. An empty list: the fragment reads nothing here.
  * Aliases that do not lie in the same sets cannot be joined in one file.

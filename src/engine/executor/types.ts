@@ -32,5 +32,5 @@ export interface InstanceEngine {
 }
 
 /** How dispatch speaks to an instance, near or far: an RpcClient, or the engine itself. */
-export type SegmentLink = Pick<RpcClient, 'call' | 'open' | 'closed' | 'onClose'>;
+export type SegmentLink = Pick<RpcClient, 'call' | 'ask' | 'open' | 'closed' | 'onClose'>;
 export type SegmentMethod = keyof SegmentMethods;

@@ -57,7 +57,16 @@ export async function computeCopy(
   }
 }
 
-async function compute(scope: Scope, work: Buffer, target: ComputeTarget): Promise<Computed> {
+/** An INSERT over rows that this transaction has loaded before, into the target as well it may be: only its own rows come back. */
+export async function computeLoaded(scope: Scope, messages: Buffer, target: ComputeTarget): Promise<Computed> {
+  return await compute(scope, Buffer.concat([messages, SYNC]), target, true);
+}
+
+/** Rows of the last command that inserted any. */
+const LAST_COMMAND = (table: string) =>
+  ` WHERE cmin::text::bigint = (SELECT pg_catalog.max(cmin::text::bigint) FROM ONLY ${table})`;
+
+async function compute(scope: Scope, work: Buffer, target: ComputeTarget, loaded = false): Promise<Computed> {
   const select = await selectList(scope, target);
   const asSuperuser = `SET LOCAL SESSION AUTHORIZATION ${ident(SUPERUSER)}`;
   // As a replica no trigger fires and no foreign key is checked: the other table is empty here. Both are the engine's own work.
@@ -72,11 +81,17 @@ async function compute(scope: Scope, work: Buffer, target: ComputeTarget): Promi
     query(begin.join('; ')),
     work,
     query([asSuperuser, ...CANONICAL].join('; ')),
-    query(`COPY (SELECT ${select} FROM ONLY ${table}) TO STDOUT (FORMAT csv)`),
+    query(`COPY (SELECT ${select} FROM ONLY ${table}${loaded ? LAST_COMMAND(table) : ''}) TO STDOUT (FORMAT csv)`),
     query(SEQUENCES),
     query(scope.end),
   ]);
-  return readComputed(await scope.exec(bytes));
+  const messages = await scope.exec(bytes);
+  const computed = readComputed(messages);
+  return loaded && insertedNothing(messages) ? { ...computed, csv: Buffer.alloc(0), rows: 0 } : computed;
+}
+
+function insertedNothing(messages: readonly BackendMessage[]): boolean {
+  return messages.some((message) => message.type === 'C' && commandTag(message.body) === 'INSERT 0 0');
 }
 
 function readComputed(messages: readonly BackendMessage[]): Computed {

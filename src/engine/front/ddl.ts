@@ -68,12 +68,18 @@ export class DdlTransaction implements FrontDdl {
 
   /** In the front's own PGlite, because the fallback's does not know what this transaction has done. A deadline ends this transaction too. */
   fallback(request: FallbackRequest): Promise<Buffer> {
-    return this.run(() => {
-      const until = performance.now() + request.deadlineMs;
-      const options = () => ({ deadlineMs: Math.max(1, until - performance.now()), signal: request.signal });
-      const exec: Scope['exec'] = (bytes, more) => this.session.exec(bytes, { ...options(), ...more });
-      return this.executor.runInside({ ...this.scope, exec, settings: request.settings }, request);
-    });
+    return this.run(() => this.executor.runInside(this.timed(request), request));
+  }
+
+  fallbackInsert(request: FallbackRequest, table: ComputeTarget): Promise<{ csv: Buffer; rows: number }> {
+    return this.run(() => this.executor.insertInside(this.timed(request), request, table));
+  }
+
+  private timed(request: FallbackRequest): Scope {
+    const until = performance.now() + request.deadlineMs;
+    const options = () => ({ deadlineMs: Math.max(1, until - performance.now()), signal: request.signal });
+    const exec: Scope['exec'] = (bytes, more) => this.session.exec(bytes, { ...options(), ...more });
+    return { ...this.scope, exec, settings: request.settings };
   }
 
   computeInsert(

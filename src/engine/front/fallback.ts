@@ -3,6 +3,7 @@
  * statement runs as the client wrote it, and all is rolled back.
  */
 import { SqlError } from '../../core/errors.js';
+import { type Computed, type ComputeTarget, computeLoaded } from './compute.js';
 import type { FrontConnection, Scope } from './connection.js';
 import { failOnError, fill, queryRows } from './connection.js';
 import { Mutex } from './lock.js';
@@ -23,6 +24,8 @@ export interface FallbackLimits {
   maxMemory: number;
 }
 
+type TableName = Pick<ComputeTarget, 'schema' | 'name'>;
+
 const OPEN_MS = 60_000;
 
 export class FallbackExecutor {
@@ -42,7 +45,21 @@ export class FallbackExecutor {
   }
 
   /** @param request.deadlineMs milliseconds from now, waiting for other statements included. */
-  async run(request: FallbackRequest): Promise<Buffer> {
+  run(request: FallbackRequest): Promise<Buffer> {
+    return this.perform(request, (scope) => passThrough(scope, request.messages, { maxOutput: this.limits.maxOutput }));
+  }
+
+  /** The same for an INSERT: its rows come back, in the target's columns. */
+  runInsert(request: FallbackRequest, target: ComputeTarget): Promise<Computed> {
+    return this.perform(request, (scope) => computeLoaded(scope, request.messages, target), [target]);
+  }
+
+  /** @param written tables that the statement inserts into, beside those that are loaded. */
+  private async perform<T>(
+    request: FallbackRequest,
+    answer: (scope: Scope) => Promise<T>,
+    written: readonly TableName[] = [],
+  ): Promise<T> {
     this.checkLoad(request);
     const deadline = performance.now() + request.deadlineMs;
     return await this.lock.run(async () => {
@@ -52,7 +69,11 @@ export class FallbackExecutor {
         await this.catchUp(session);
         const left = deadline - performance.now();
         if (left <= 0) throw timedOut();
-        return await this.execute(session, request, left);
+        try {
+          return await this.execute(session, request, left, answer);
+        } finally {
+          await this.cleanUp(session, [...request.load, ...written]);
+        }
       } catch (error) {
         throw error instanceof WorkerLost ? error.reason : error;
       }
@@ -76,7 +97,12 @@ export class FallbackExecutor {
     );
   }
 
-  private async execute(session: PgliteSession, request: FallbackRequest, left: number): Promise<Buffer> {
+  private async execute<T>(
+    session: PgliteSession,
+    request: FallbackRequest,
+    left: number,
+    answer: (scope: Scope) => Promise<T>,
+  ): Promise<T> {
     const until = performance.now() + left;
     const options = () => ({ deadlineMs: Math.max(1, until - performance.now()), signal: request.signal });
     await session.settle(request.settings, false, options());
@@ -89,38 +115,48 @@ export class FallbackExecutor {
       rows,
       columns: (schema, name) => readColumns(rows, schema, name),
     };
-    try {
-      return await this.runLoaded(scope, request, 'BEGIN READ WRITE');
-    } finally {
-      await this.cleanUp(session, request);
-    }
+    return await this.runLoaded(scope, request, 'BEGIN READ WRITE', answer);
   }
 
   /** The same in the front itself, inside an open transaction of DDL. */
   async runInside(scope: Scope, request: FallbackRequest): Promise<Buffer> {
     this.checkLoad(request);
-    return await this.runLoaded({ ...scope, begin: backToUser(request) }, request, scope.begin);
+    return await this.runLoaded({ ...scope, begin: backToUser(request) }, request, scope.begin, (inner) =>
+      passThrough(inner, request.messages, { maxOutput: this.limits.maxOutput }),
+    );
   }
 
-  private async runLoaded(scope: Scope, request: FallbackRequest, open: string): Promise<Buffer> {
+  async insertInside(scope: Scope, request: FallbackRequest, target: ComputeTarget): Promise<Computed> {
+    this.checkLoad(request);
+    return await this.runLoaded({ ...scope, begin: backToUser(request) }, request, scope.begin, (inner) =>
+      computeLoaded(inner, request.messages, target),
+    );
+  }
+
+  private async runLoaded<T>(
+    scope: Scope,
+    request: FallbackRequest,
+    open: string,
+    answer: (scope: Scope) => Promise<T>,
+  ): Promise<T> {
     try {
       await load(scope, request, open);
     } catch (error) {
       if (!(error instanceof WorkerLost)) await scope.exec(query(scope.end));
       throw error;
     }
-    return await passThrough(scope, request.messages, { maxOutput: this.limits.maxOutput });
+    return await answer(scope);
   }
 
   /** Rolled back rows stay in the files until VACUUM: the next statement would read past them. */
-  private async cleanUp(session: PgliteSession, request: FallbackRequest): Promise<void> {
+  private async cleanUp(session: PgliteSession, used: readonly TableName[]): Promise<void> {
     if (!session.worker.alive) return;
     if (session.worker.memory > this.limits.maxMemory) return await this.close();
-    if (request.load.length === 0) return;
+    if (used.length === 0) return;
     const options = { deadlineMs: OPEN_MS };
     try {
       await session.settle(OWN_SETTINGS, false, options);
-      const tables = request.load.map((table) => qualified(table.schema, table.name));
+      const tables = used.map((table) => qualified(table.schema, table.name));
       failOnError(await session.exec(query(`VACUUM ${tables.join(', ')}`), options));
     } catch {
       // Only a copy: the next statement gets a new one.

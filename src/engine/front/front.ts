@@ -181,6 +181,10 @@ class PgliteFront implements Front {
     this.connection.noteSequences([{ schema, name, lastValue: value, isCalled: true }]);
   }
 
+  fallbackInsert(request: FallbackRequest, table: ComputeTarget): Promise<{ csv: Buffer; rows: number }> {
+    return this.executor.runInsert(request, table);
+  }
+
   fallback(request: FallbackRequest): Promise<Buffer> {
     return this.executor.run(request);
   }

@@ -143,6 +143,11 @@ export interface Front {
   /** The fallback executor: loads rows, runs the statement as written, rolls back. CSV in CopyPart's form, columns named. Raw backend messages out.
    *  Runs in a second PGlite, a copy of this front; deadline and cancel terminate it. */
   fallback(request: FallbackRequest): Promise<Buffer>;
+  /** The same for an INSERT … SELECT: the rows that it would store, as of `computeInsert`. Defaults must need no sequence: those of the copy are not the cluster's. */
+  fallbackInsert(
+    request: FallbackRequest,
+    table: { schema: string; name: string; columns: number[] },
+  ): Promise<{ csv: Buffer; rows: number }>;
   rssNote(): string;
   close(): Promise<void>;
 }
@@ -166,6 +171,10 @@ export interface FrontDdl {
   /** As Front's: while a transaction of DDL is open its own session must call these, because Front's would wait for it. They see what it
    *  has made or changed. */
   fallback(request: FallbackRequest): Promise<Buffer>;
+  fallbackInsert(
+    request: FallbackRequest,
+    table: { schema: string; name: string; columns: number[] },
+  ): Promise<{ csv: Buffer; rows: number }>;
   computeInsert(
     sql: string,
     params: (string | null)[],

@@ -147,6 +147,18 @@ export async function failover(deps: PairDeps, content: number): Promise<{ conte
   });
 }
 
+/** As `failover`, and waits until the former primary has caught up as mirror: then the segment can be switched again. */
+export async function failoverAndJoin(
+  deps: PairDeps,
+  content: number,
+  signal: AbortSignal,
+): Promise<{ content: number; primaryDbid: number }> {
+  const former = deps.catalog.primaryOf(content);
+  const result = await failover(deps, content);
+  if (former !== undefined) await untilInSync(deps, former, `segment ${content}`, () => undefined, signal);
+  return result;
+}
+
 /** Nobody has written at the content without having ended, no call is open, no second phase is outstanding. */
 async function quiet(deps: PairDeps, content: number): Promise<void> {
   const deadline = performance.now() + SWITCH_WAIT_MS;
@@ -176,10 +188,11 @@ async function linked(links: ClusterLinks, content: number): Promise<void> {
   }
 }
 
-/** Switches every pair whose instances have changed roles, one after the other. */
+/** Switches every pair whose instances have changed roles, one after the other, and waits until each has caught up with its new primary. */
 export async function rebalanceRoles(
   deps: PairDeps,
   tell: Tell,
+  signal: AbortSignal,
 ): Promise<{ switched: number[]; skipped: { content: number; reason: string }[] }> {
   const switched: number[] = [];
   const skipped: { content: number; reason: string }[] = [];
@@ -191,7 +204,8 @@ export async function rebalanceRoles(
     try {
       await failover(deps, pair.content);
       switched.push(pair.content);
-      tell({ message: `segment ${pair.content} has its preferred roles`, task, state: 'done' });
+      await untilInSync(deps, primary, task, tell, signal);
+      tell({ message: `segment ${pair.content} has its preferred roles and is in sync`, task, state: 'done' });
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       skipped.push({ content: pair.content, reason });

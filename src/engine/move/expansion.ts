@@ -11,7 +11,8 @@ import type { LockManager } from '../txn/lock-manager.js';
 import { placeLock } from '../txn/names.js';
 import type { Links } from '../txn/types.js';
 import type { PlannedMove } from './balance.js';
-import { type MoverDeps, runMove } from './mover.js';
+import { type MoverDeps, releasePin, runMove } from './mover.js';
+import { sweepOrphans } from './orphans.js';
 import {
   EXPANSION_KEY,
   expansionOf,
@@ -152,7 +153,7 @@ export class ClusterExpansion {
   /** Closes a finished expansion: its rows go. */
   async finish(): Promise<void> {
     const { catalog, engine } = this.deps;
-    if (expansionOf(catalog) === undefined) throw new DamsonError('there is no expansion to finish', { exitCode: 1 });
+    if (expansionOf(catalog) === undefined) throw new DamsonError('there is no expansion to finish', { exitCode: 1, hint: 'Begin one: damson expand plan.' });
     const left = this.report();
     if (this.running !== null || left.tablesLeft + left.tablesInProgress > 0) {
       throw new DamsonError(`${left.tablesLeft + left.tablesInProgress} tables are not redistributed yet`, {
@@ -170,7 +171,7 @@ export class ClusterExpansion {
   async rollback(): Promise<{ removed: Instance[] }> {
     const { catalog, engine } = this.deps;
     const expansion = expansionOf(catalog);
-    if (expansion === undefined) throw new DamsonError('there is no expansion to undo', { exitCode: 1 });
+    if (expansion === undefined) throw new DamsonError('there is no expansion to undo', { exitCode: 1, hint: '`damson state -x` shows expansions.' });
     const owned = expansion.contents.filter((content) =>
       catalog.setsOfContent(content).some((setKey) => setKey !== referenceSet()),
     );
@@ -179,6 +180,7 @@ export class ClusterExpansion {
         hint: 'Let it finish: damson expand run, then damson expand finish.',
       });
     }
+    const begun = catalog.rowsOf('move').filter((move) => move.phase !== 'CLEANED');
     const gone = new Set(expansion.contents);
     const removed = catalog.instances().filter((instance) => gone.has(instance.content));
     const reference = catalog.row('placement', referenceSet());
@@ -198,6 +200,8 @@ export class ClusterExpansion {
       ...catalog.rowsOf('move').map((move): CatalogOp => ({ kind: 'move', key: move.moveId, row: null })),
       { kind: 'expansion', key: EXPANSION_KEY, row: null },
     ]);
+    // Moves that had begun: their sources need not keep their logs.
+    await Promise.all(begun.map((move) => releasePin(this.deps, move)));
     return { removed };
   }
 
@@ -265,6 +269,7 @@ export class ClusterExpansion {
     await this.measure();
     await engine.state([expansionOp(expansionOf(catalog), 'EXPANSION STARTED')]);
     await this.completeTables(tell);
+    await this.sweep();
     const rate = new RateLimiter(options.rate ?? null);
     const taken = new Set<string>();
     let failures = 0;
@@ -284,6 +289,20 @@ export class ClusterExpansion {
     await Promise.all(Array.from({ length: parallel }, worker));
     if (signal.aborted) return signal.reason instanceof Stopped ? signal.reason.why : 'stopped';
     return failures > 0 ? 'failed' : 'done';
+  }
+
+  /** What failed moves have left behind; what cannot be swept now is found by the next hello. */
+  private async sweep(): Promise<void> {
+    const { catalog, links, logger } = this.deps;
+    for (const content of catalog.contents()) {
+      try {
+        const link = await links.of(content);
+        const { sets } = await link.call('hello', { dbid: link.dbid });
+        await sweepOrphans(this.deps, content, sets);
+      } catch (error) {
+        logger.warn({ content, err: error }, 'sets that belong to nobody could not be looked for');
+      }
+    }
   }
 
   /** The next move that nobody works on: begun ones first, then by rank and size as they are now. */

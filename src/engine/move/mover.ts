@@ -47,6 +47,9 @@ export const MOVE_ROWS: readonly { from: MovePhase; to: MovePhase; why: string }
   { from: 'COPYING', to: 'FAILED', why: 'it failed too often' },
   { from: 'CATCHING_UP', to: 'FAILED', why: 'it failed too often' },
   { from: 'FAILED', to: 'PLANNED', why: 'tried again' },
+  { from: 'PLANNED', to: 'CLEANED', why: 'the tables of the set were dropped' },
+  { from: 'COPYING', to: 'CLEANED', why: 'the tables of the set were dropped' },
+  { from: 'CATCHING_UP', to: 'CLEANED', why: 'the tables of the set were dropped' },
 ];
 
 /**
@@ -74,6 +77,7 @@ export async function runMove(
 }
 
 async function step(deps: MoverDeps, move: Move, signal: AbortSignal, extra: () => CatalogOp[]): Promise<void> {
+  if (isVoid(deps, move)) return giveUp(deps, move);
   switch (move.phase) {
     case 'FAILED':
       return write(deps, move, 'PLANNED', { attempts: 0, error: null });
@@ -89,6 +93,18 @@ async function step(deps: MoverDeps, move: Move, signal: AbortSignal, extra: () 
     case 'CLEANED':
       return;
   }
+}
+
+/** Not switched, and there is nothing any more that could be: the last table of its group is gone. */
+function isVoid(deps: MoverDeps, move: Move): boolean {
+  return ['PLANNED', 'COPYING', 'CATCHING_UP'].includes(move.phase) && deps.catalog.row('placement', move.setKey) === undefined;
+}
+
+async function giveUp(deps: MoverDeps, move: Move): Promise<void> {
+  const ends = await deps.links.all([move.source, move.target]);
+  await at(ends, move.source).call('moveEnd', { move: move.moveId });
+  await at(ends, move.target).call('dropSet', { setKey: move.setKey });
+  await write(deps, move, 'CLEANED', { bytes: 0, bytesDone: 0, finishedAt: new Date().toISOString() });
 }
 
 /** The snapshot's files go through this process in parts; what is not read stops the source. */
@@ -272,6 +288,7 @@ async function failed(deps: MoverDeps, moveId: string, error: unknown): Promise<
   const attempts = move.attempts + 1;
   if (attempts >= MAX_ATTEMPTS) {
     await write(deps, move, 'FAILED', { attempts, error: text });
+    await releasePin(deps, move);
     throw new SqlError('58000', `set ${move.setKey} could not be moved: ${text}`, {
       hint: '`damson expand run` tries it again.',
     });
@@ -279,6 +296,15 @@ async function failed(deps: MoverDeps, moveId: string, error: unknown): Promise<
   const again = move.phase === 'COPYING' || (error instanceof SqlError && error.sqlstate === PIN_LOST);
   if (again) await write(deps, move, 'PLANNED', { attempts, error: text });
   else await put(deps, { ...move, attempts, error: text });
+}
+
+/** The source keeps its log for a move until it is told; one that is not there has forgotten it. */
+export async function releasePin(deps: Pick<MoverDeps, 'links' | 'logger'>, move: Move): Promise<void> {
+  try {
+    await deps.links.now(move.source)?.call('moveEnd', { move: move.moveId });
+  } catch (error) {
+    deps.logger.warn({ move: move.moveId, err: error }, 'the log of the source was not released');
+  }
 }
 
 async function write(

@@ -51,8 +51,11 @@ export function gatherPlan(context: SelectContext): ReadPlan {
   return { kind: 'read', tier: 'gather', inputs, finish, declined: context.declined, output: finish.output };
 }
 
-/** The statement as written in PostgreSQL, over the rows of its tables. */
-export function fallbackPlan(context: SelectContext): ReadPlan {
+/**
+ * The statement as written in PostgreSQL, over the rows of its tables.
+ * @param bare all rows, unfiltered: for when the conditions themselves raise where the rows are.
+ */
+export function fallbackPlan(context: SelectContext, bare = false): ReadPlan {
   const { relations, output } = context;
   const used = usedColumns(relations);
   const inputs: Input[] = [];
@@ -66,7 +69,7 @@ export function fallbackPlan(context: SelectContext): ReadPlan {
     const attnums = wanted.length === 0 ? [someColumn(table)] : wanted.map((column) => column.attnum);
     const name = `in${inputs.length}`;
     // A table that is read twice is loaded once: with all rows that either needs.
-    const alone = leaves.length === 1;
+    const alone = leaves.length === 1 && !bare;
     inputs.push(
       inputOf(context, leaf, name, attnums, alone ? conjunctsOf(leaf.query, leaf.rtindex).filter(cannotRaise) : [], alone),
     );

@@ -91,7 +91,7 @@ function valueRows(query: TreeNode, table: TableDef): (ValueRef | null)[][] | nu
 }
 
 /** The INSERT's query as a SELECT of its target list: the target itself is taken out of the range table. */
-function withoutTarget(query: TreeNode): TreeNode {
+export function withoutTarget(query: TreeNode): TreeNode {
   const rtable = kids(query, 'rtable').map((rte, i) => {
     return i + 1 === num(query, 'resultRelation') ? ({ node: 'RANGETBLENTRY', rtekind: RTE.result } as TreeNode) : rte;
   });
@@ -114,15 +114,7 @@ function selectSource(
     const column = table.columns.find((one) => one.attnum === attnum);
     return { name: column?.name ?? '', typeOid: column?.typeOid ?? 0, typmod: column?.typmod ?? -1 };
   });
-  const plan = read(pulledUp({ ...select, targetList: renumbered }), output);
-  if (plan.finish?.engine === 'pglite') {
-    const reasons = plan.declined.map(({ tier, reason }) => `${tier}: ${reason}`).join('; ');
-    throw notSupported(
-      `this INSERT … SELECT is not supported (${reasons})`,
-      'Simplify the SELECT, or store its result in steps.',
-    );
-  }
-  return { kind: 'select', read: plan, columns };
+  return { kind: 'select', read: read(pulledUp({ ...select, targetList: renumbered }), output), columns };
 }
 
 function isSelected(expr: TreeNode): boolean {

@@ -7,7 +7,7 @@ import type { Analyzed } from '../front/types.js';
 import { adminCall } from './call.js';
 import { outputOfFields, selectContext } from './context.js';
 import { fallbackPlan } from './gather.js';
-import { insertPlan } from './insert.js';
+import { insertPlan, withoutTarget } from './insert.js';
 import { modifyPlan } from './modify.js';
 import { refuseSelect, selectPlan } from './select.js';
 import type { Plan, PlannerCatalog, PlanStatement, ReadPlan } from './types.js';
@@ -36,11 +36,18 @@ export const planStatement: PlanStatement = (analyzed, catalog) => {
   return planQuery(query, analyzed, catalog);
 };
 
-/** The plan of the same read that PostgreSQL finishes over the rows of its tables: for when an engine has raised an error. */
-export function planFallback(analyzed: Analyzed, catalog: PlannerCatalog): ReadPlan {
+/**
+ * The plan of the same read that PostgreSQL finishes over the rows of its tables: for when an engine has raised an error. Of an INSERT … SELECT
+ * it is the plan of what it reads.
+ * @param bare without any condition where the rows are: one of them has raised.
+ */
+export function planFallback(analyzed: Analyzed, catalog: PlannerCatalog, bare = false): ReadPlan {
   const query = analyzed.queries[0];
-  if (query === undefined || num(query, 'commandType') !== COMMAND.select) throw internalError('only a SELECT has a fallback');
-  return fallbackPlan(selectContext(query, outputOfFields(analyzed), catalog));
+  const command = query === undefined ? 0 : num(query, 'commandType');
+  if (query === undefined || (command !== COMMAND.select && command !== COMMAND.insert))
+    throw internalError('only a SELECT has a fallback');
+  const select = command === COMMAND.insert ? withoutTarget(query) : query;
+  return fallbackPlan(selectContext(select, outputOfFields(analyzed), catalog), bare);
 }
 
 function planQuery(query: TreeNode, analyzed: Analyzed, catalog: PlannerCatalog): Plan {

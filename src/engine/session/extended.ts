@@ -13,6 +13,7 @@ import type { BindMessage, ParseMessage, SessionMessage } from '../wire/parser.j
 import { fieldsOf } from './describe.js';
 import { bindValues } from './params.js';
 import { type PortalRun, PortalSink } from './portal.js';
+import { runQuick } from './quick-read.js';
 import { StatementScope } from './scope.js';
 import type { Answer, Session } from './session.js';
 import { type Bound, expandFormats, parseOne, type Statement } from './statement.js';
@@ -35,24 +36,29 @@ export class ExtendedProtocol {
 
   constructor(private readonly session: Session) {}
 
-  async onMessage(message: Exclude<SessionMessage, { type: 'query' }>): Promise<void> {
+  /** undefined: done, without waiting for anything. */
+  onMessage(message: Exclude<SessionMessage, { type: 'query' }>): Promise<void> | undefined {
     switch (message.type) {
       case 'parse':
-        return await this.parse(message);
+        return this.parse(message);
       case 'bind':
-        return await this.bind(message);
+        return this.bind(message);
       case 'describe':
-        return this.describe(message.kind, message.name);
+        this.describe(message.kind, message.name);
+        return undefined;
       case 'execute':
-        return await this.execute(message.portal, message.maxRows);
+        return this.execute(message.portal, message.maxRows);
       case 'close':
-        return this.close(message.kind, message.name);
-      case 'sync':
-        await this.session.endImplicit();
+        this.close(message.kind, message.name);
+        return undefined;
+      case 'sync': {
+        const ending = this.session.endImplicit();
+        if (ending !== undefined) return ending.then(() => this.session.report());
         this.session.report();
-        return;
+        return undefined;
+      }
       case 'flush':
-        return;
+        return undefined;
     }
   }
 
@@ -110,7 +116,7 @@ export class ExtendedProtocol {
 
   // Portals ------------------------------------------------------------------------------------------------------------
 
-  private async bind(message: BindMessage): Promise<void> {
+  private bind(message: BindMessage): Promise<void> | undefined {
     const statement = this.statement(message.statement);
     if (message.portal !== '' && this.portals.has(message.portal)) {
       throw new SqlError('42P03', `cursor "${message.portal}" already exists`);
@@ -120,7 +126,12 @@ export class ExtendedProtocol {
     const kind = statement.kind?.kind;
     if (kind !== undefined && kind !== 'commit' && kind !== 'rollback') this.session.tx.refuseInFailed();
     const values = bindValues(this.session, statement, message);
-    const params = Array.isArray(values) ? values : await values;
+    if (!Array.isArray(values)) return values.then((params) => this.addPortal(message, statement, params));
+    this.addPortal(message, statement, values);
+    return undefined;
+  }
+
+  private addPortal(message: BindMessage, statement: Statement, params: (string | null)[]): void {
     if (statement.fields !== null) expandFormats(message.resultFormats, statement.fields.length);
     const bound = { params, paramTypes: statement.paramTypes, formats: message.resultFormats, fields: statement.fields };
     this.portals.set(message.portal, { statement, bound, run: null, finished: false });
@@ -145,8 +156,21 @@ export class ExtendedProtocol {
     connection.write(rowDescription(statement.fields, formats));
   }
 
-  private async execute(name: string, maxRows: number): Promise<void> {
+  private execute(name: string, maxRows: number): Promise<void> | undefined {
     const portal = this.portal(name);
+    const fresh = maxRows === 0 && portal.run === null && !portal.finished;
+    const quick = fresh ? runQuick(this.session, portal.statement, portal.bound) : undefined;
+    if (quick === undefined) return this.executeWhole(name, portal, maxRows);
+    return quick.then((answer) => {
+      if (answer === null) return this.executeWhole(name, portal, maxRows);
+      portal.finished = true;
+      if (answer.rows > 0) this.session.connection.write(answer.messages);
+      this.session.complete(`SELECT ${answer.rows}`);
+      return undefined;
+    });
+  }
+
+  private async executeWhole(name: string, portal: Portal, maxRows: number): Promise<void> {
     const { raw, kind } = portal.statement;
     if (raw === null || kind === null) {
       this.session.connection.write(EMPTY_QUERY_RESPONSE);
@@ -206,6 +230,7 @@ export class ExtendedProtocol {
 
   /** The end of a transaction is the end of its portals. */
   closePortals(): void {
+    if (this.portals.size === 0) return;
     for (const portal of this.portals.values()) end(portal);
     this.portals.clear();
   }

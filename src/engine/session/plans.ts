@@ -7,8 +7,8 @@ import type { Plan, PlannerCatalog, ReadPlan } from '../planner/types.js';
 export interface Planned {
   analyzed: Analyzed;
   plan: Plan;
-  /** The plan of a read that PostgreSQL finishes. */
-  fallback(): ReadPlan;
+  /** The plan of a read that PostgreSQL finishes; `bare`: over all rows of its tables. */
+  fallback(bare?: boolean): ReadPlan;
   /** Tables of ours that it reads or writes. */
   tableIds: number[];
   /** Versions that it was made from. */
@@ -83,7 +83,7 @@ function planOf(analyzed: Analyzed, view: CatalogView): Planned {
   return {
     analyzed,
     plan: planStatement(analyzed, catalog),
-    fallback: () => planFallback(analyzed, catalog),
+    fallback: (bare) => planFallback(analyzed, catalog, bare),
     tableIds: analyzed.relations.map((relation) => view.tableByOid(relation.oid)?.tableId).filter((id) => id !== undefined),
     generation: analyzed.generation,
     catalogVersion: view.version,

@@ -2,7 +2,10 @@ import { SqlError } from '../../core/errors.js';
 
 /** The life of one running statement: what cancels it, and its time limit. */
 export class StatementScope {
-  private readonly controller = new AbortController();
+  /** Made when somebody asks for the signal. */
+  private controller: AbortController | undefined;
+  private reason: SqlError | undefined;
+  private listener: ((reason: SqlError) => void) | undefined;
   private timer: NodeJS.Timeout | undefined;
 
   /** @param timeoutMs statement_timeout; 0: none. */
@@ -13,7 +16,16 @@ export class StatementScope {
   }
 
   get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController();
+      if (this.reason !== undefined) this.controller.abort(this.reason);
+    }
     return this.controller.signal;
+  }
+
+  /** The one listener of what needs no signal. */
+  onAbort(listener: (reason: SqlError) => void): void {
+    this.listener = listener;
   }
 
   /** Milliseconds for work that cannot be interrupted from outside. */
@@ -28,7 +40,10 @@ export class StatementScope {
 
   abort(reason: SqlError): void {
     this.end();
-    if (!this.controller.signal.aborted) this.controller.abort(reason);
+    if (this.reason !== undefined) return;
+    this.reason = reason;
+    this.controller?.abort(reason);
+    this.listener?.(reason);
   }
 
   end(): void {

@@ -57,14 +57,19 @@ export class Session implements WireSession {
     this.report();
   }
 
-  async onMessage(message: SessionMessage): Promise<void> {
+  /** undefined: done, without waiting for anything. */
+  onMessage(message: SessionMessage): Promise<void> | undefined {
     try {
-      if (message.type === 'query') await runSimple(this, message.sql);
-      else await this.extended.onMessage(message);
+      const going = message.type === 'query' ? runSimple(this, message.sql) : this.extended.onMessage(message);
+      return going?.catch((error: unknown) => this.failedBy(error));
     } catch (error) {
-      await this.failed();
-      throw error;
+      return this.failedBy(error);
     }
+  }
+
+  private async failedBy(error: unknown): Promise<never> {
+    await this.failed();
+    throw error;
   }
 
   transactionStatus(): 'I' | 'T' | 'E' {
@@ -204,6 +209,8 @@ export class Session implements WireSession {
         ddl?.computeInsert(sql, params, types, table) ?? front.computeInsert(sql, params, types, table, settings),
       copy: (sql, input, line, table, settings) =>
         ddl?.computeCopy(sql, input, line, table) ?? front.computeCopy(sql, input, line, table, settings),
+      fallback: (request) => (ddl ?? front).fallback(request),
+      fallbackInsert: (request, table) => (ddl ?? front).fallbackInsert(request, table),
     };
   }
 
@@ -223,6 +230,15 @@ export class Session implements WireSession {
     } finally {
       this.scope = outer;
     }
+  }
+
+  /** The same for what is no promise: `enter` when it begins, `leave` when it has ended. */
+  enter(scope: StatementScope): void {
+    this.scope = scope;
+  }
+
+  leave(scope: StatementScope): void {
+    if (this.scope === scope) this.scope = null;
   }
 
   newScope(): StatementScope {
@@ -250,12 +266,12 @@ export class Session implements WireSession {
   }
 
   /** The end of a protocol cycle: what ran outside of a block commits. */
-  async endImplicit(): Promise<void> {
-    if (!this.tx.inBlock) {
-      this.extended.closePortals();
-      await this.tx.endImplicit();
-      this.settings.transactionEnds(true);
-    }
+  endImplicit(): Promise<void> | undefined {
+    if (this.tx.inBlock) return undefined;
+    this.extended.closePortals();
+    if (!this.tx.idle) return this.tx.endImplicit().then(() => this.settings.transactionEnds(true));
+    this.settings.transactionEnds(true);
+    return undefined;
   }
 
   private async failed(): Promise<void> {

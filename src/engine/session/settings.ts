@@ -59,7 +59,9 @@ export class SessionSettings {
   private saved: { session: Values; role: string } | null = null;
   private cachedFront: FrontSettings | null = null;
   private cachedOutput: OutputSettings | null = null;
+  private cachedMs: { statement_timeout?: number; lock_timeout?: number } = {};
   private reported: Values = {};
+  private unreported = true;
   currentRole: string;
 
   /** @param base defaults of cluster, database and role, and the startup message's: what RESET goes back to. */
@@ -107,7 +109,12 @@ export class SessionSettings {
 
   /** Milliseconds of a time setting; 0: none. */
   milliseconds(name: 'statement_timeout' | 'lock_timeout'): number {
-    return durationMs(this.get(name) ?? '0');
+    let known = this.cachedMs[name];
+    if (known === undefined) {
+      known = durationMs(this.get(name) ?? '0');
+      this.cachedMs[name] = known;
+    }
+    return known;
   }
 
   /** @param value as PostgreSQL writes it; null: back to the default. */
@@ -140,7 +147,7 @@ export class SessionSettings {
     const saved = this.saved;
     this.saved = null;
     const hadLocal = Object.keys(this.local).length > 0;
-    this.local = {};
+    if (hadLocal) this.local = {};
     if (saved !== null && !committed) {
       this.session = saved.session;
       this.currentRole = saved.role;
@@ -150,6 +157,8 @@ export class SessionSettings {
 
   /** Reported settings whose values differ from what the client was last told; marks them as told. */
   takeReports(): [name: string, value: string][] {
+    if (!this.unreported) return [];
+    this.unreported = false;
     const out: [string, string][] = [];
     for (const name of REPORTED) {
       const value = this.get(name) ?? '';
@@ -163,6 +172,8 @@ export class SessionSettings {
   private changed(): void {
     this.cachedFront = null;
     this.cachedOutput = null;
+    this.cachedMs = {};
+    this.unreported = true;
   }
 }
 

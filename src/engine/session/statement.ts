@@ -1,6 +1,7 @@
 import { SqlError } from '../../core/errors.js';
 import type { Field } from '../front/types.js';
 import { classify, type Kind } from './classify.js';
+import type { QuickStatement } from './quick-read.js';
 import { type RawStatement, splitStatements } from './split.js';
 
 /** A statement as Parse or PREPARE leaves it. */
@@ -12,6 +13,8 @@ export interface Statement {
   paramTypes: number[];
   /** null: no rows. */
   fields: Field[] | null;
+  /** What its last quick execution found. */
+  quick?: QuickStatement;
 }
 
 /** Values for one execution. */

@@ -35,6 +35,11 @@ export class TransactionState {
     return this.state === 'block' || this.state === 'failed';
   }
 
+  /** No transaction at all, not even one of this protocol cycle. */
+  get idle(): boolean {
+    return this.state === 'idle' && this.current === null;
+  }
+
   get active(): Transaction | null {
     return this.current;
   }

@@ -37,7 +37,12 @@ async function ticks(count: number): Promise<void> {
 
 describe('the columnar applier', () => {
   it('takes a work at whatever moment after the last group it comes', async () => {
-    const applier = new Applier(store, new PublishLock(), (name) => name, (error) => failures.push(error));
+    const applier = new Applier(
+      store,
+      new PublishLock(),
+      (name) => name,
+      (error) => failures.push(error),
+    );
     let lsn = 10;
     for (let depth = 0; depth < 24; depth++) {
       await applier.publish(nothing(lsn++));

@@ -172,17 +172,23 @@ export class ColumnarStore {
       await this.writer.run('ROLLBACK');
       throw error;
     }
-    await this.writer.run('COMMIT');
+    await this.commitWriter();
     const [row] = await duckRows(this.writer, `SELECT a FROM _damson WHERE key = ${quoteText(`set:${setKey}`)}`);
     if (Number(row?.[0]) !== lsn) throw internalError(`the columnar database did not install set ${setKey}`);
   }
 
   /** DuckDB's COMMIT of an aborted transaction succeeds, so what was committed is read back. */
   private async commit(lsn: Lsn): Promise<void> {
-    await this.writer.run('COMMIT');
+    await this.commitWriter();
     const [row] = await duckRows(this.writer, "SELECT a FROM _damson WHERE key = 'applied'");
     if (Number(row?.[0]) !== lsn) throw internalError(`the columnar database did not commit lsn ${lsn}`);
     this.applied = lsn;
+  }
+
+  private async commitWriter(): Promise<void> {
+    this.connections.changed();
+    await this.writer.run('COMMIT');
+    this.connections.changed();
   }
 
   /** Folds the WAL into the database where it has grown. False: not possible now (an old reader), to be tried again. */

@@ -78,6 +78,8 @@ export class HeapSet {
       this.writer = this.connect();
       this.writer.pragma('journal_mode = WAL');
       this.writer.pragma('cache_size = -8192');
+      // What readers made longer is cut when the WAL begins anew.
+      this.writer.pragma('journal_size_limit = 8388608');
     }
     return this.writer;
   }

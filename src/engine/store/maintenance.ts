@@ -10,8 +10,10 @@ import type { HeapSet } from './heap.js';
 import { SqliteWorker } from './sqlite-worker.js';
 
 const INTERVAL_MS = 1000;
-/** A WAL is folded in when it is longer. */
+/** A WAL is folded in when it is longer; earlier where there are so many that they would take more than WALS_BYTES together. */
 const CHECKPOINT_BYTES = 2 ** 22;
+const WALS_BYTES = 2 ** 26;
+const MIN_CHECKPOINT_BYTES = 2 ** 18;
 
 export class Maintenance {
   readonly worker = new SqliteWorker();
@@ -19,6 +21,8 @@ export class Maintenance {
   private readonly timer: NodeJS.Timeout;
   /** First commit of each set whose fsync is under way. */
   private readonly syncing = new Map<SetKey, Lsn>();
+  /** What each set held when its WAL was last folded in as a whole: the file stays as long as it was. */
+  private readonly folded = new WeakMap<HeapSet, Lsn>();
   private running: Promise<void> | null = null;
   private closed = false;
 
@@ -54,9 +58,11 @@ export class Maintenance {
 
   private async round(): Promise<void> {
     const position = this.core.committedUpTo();
-    for (const set of [...this.core.heaps.values()]) {
+    const sets = [...this.core.heaps.values()];
+    const limit = Math.min(CHECKPOINT_BYTES, Math.max(MIN_CHECKPOINT_BYTES, WALS_BYTES / Math.max(1, sets.length)));
+    for (const set of sets) {
       if (set.firstDirty !== null) await this.sync(set);
-      if (set.holds === 0 && set.walBytes() > CHECKPOINT_BYTES) await this.checkpoint(set);
+      if (set.holds === 0 && set.walBytes() > limit) await this.checkpoint(set);
     }
     await this.core.applier.checkpointWhenIdle();
     if (!this.closed) this.core.instance.advance(position);
@@ -77,8 +83,11 @@ export class Maintenance {
 
   /** Readers may hold it back; the next round tries again. */
   private async checkpoint(set: HeapSet): Promise<void> {
+    const { applied } = set;
+    if (this.folded.get(set) === applied) return;
     try {
-      await this.worker.call('checkpoint', { path: set.path });
+      const { log, checkpointed } = await this.worker.call('checkpoint', { path: set.path });
+      if (checkpointed >= log) this.folded.set(set, applied);
     } catch (error) {
       this.core.options.logger.warn({ set: set.setKey, error: (error as Error).message }, 'checkpoint failed');
     }

@@ -1,11 +1,11 @@
 /** Held read positions over several stores, between which no publication falls (protocols, section 6). */
-import type { DuckDBConnection } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type Database from 'better-sqlite3';
 import { internalError } from '../../core/errors.js';
 import type { SetKey } from '../../model/table.js';
 import type { StoreCore } from './core.js';
 import type { HeapSet } from './heap.js';
-import type { StoreSnapshot } from './types.js';
+import type { ColumnarRead, StoreSnapshot } from './types.js';
 
 /** @param atCut called when all positions are held and before anything is published after them. */
 export async function openSnapshot(
@@ -25,6 +25,39 @@ export async function openSnapshot(
   } catch (error) {
     await snapshot.close();
     throw error;
+  } finally {
+    core.lock.release();
+  }
+}
+
+/**
+ * One statement, in a transaction of its own. DuckDB fixes the snapshot of a prepared statement where it is started, not where it is executed, because it
+ * compares the catalog's version then; so the reading stands in the order of publications in the turn of this call, without a wait.
+ */
+export function beginColumnar(
+  core: StoreCore,
+  sql: string,
+  bind: (statement: DuckDBPreparedStatement) => void,
+  stream: boolean,
+): ColumnarRead | undefined {
+  const { connections } = core.columnar;
+  if (!core.lock.tryAcquire('open')) return undefined;
+  try {
+    const ready = connections.ready(sql);
+    if (ready === undefined) return undefined;
+    const { conn, statement } = ready;
+    try {
+      bind(statement);
+      const pending = stream ? statement.startStream() : statement.start();
+      return {
+        connection: conn,
+        pending,
+        end: (clean) => (clean ? connections.release(conn) : connections.discard(conn)),
+      };
+    } catch (error) {
+      connections.discard(conn);
+      throw error;
+    }
   } finally {
     core.lock.release();
   }

@@ -1,6 +1,7 @@
 /** All shard stores of one instance, behind the interface of types.ts. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DuckDBConnection, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type Database from 'better-sqlite3';
 import { assert } from '../../core/errors.js';
 import type { Logger } from '../../core/log.js';
@@ -12,10 +13,10 @@ import { checksums, sizes } from './checksums.js';
 import { type CoreOptions, StoreCore } from './core.js';
 import type { ConfigureHeap, MoveSource } from './heap.js';
 import { Maintenance } from './maintenance.js';
-import { openSnapshot } from './snapshot.js';
+import { beginColumnar, openSnapshot } from './snapshot.js';
 import { type ExportedSet, exportSet, importSet } from './transfer.js';
 import { Transaction } from './txn.js';
-import type { BatchFiles, StoreSnapshot, Stores, StoreTxn } from './types.js';
+import type { BatchFiles, ColumnarRead, StoreSnapshot, Stores, StoreTxn } from './types.js';
 
 export interface StoreOptions {
   directory: string;
@@ -151,6 +152,14 @@ class InstanceStores implements Stores {
 
   openSnapshot(need: { heapSets: SetKey[]; columnar: boolean }): Promise<StoreSnapshot> {
     return openSnapshot(this.core, need);
+  }
+
+  beginColumnar(sql: string, bind: (statement: DuckDBPreparedStatement) => void, stream: boolean): ColumnarRead | undefined {
+    return beginColumnar(this.core, sql, bind, stream);
+  }
+
+  prepareColumnar(connection: DuckDBConnection, sql: string): Promise<DuckDBPreparedStatement> {
+    return this.core.columnar.connections.prepare(connection, sql);
   }
 
   heapReader(setKey: SetKey): Database.Database {

@@ -1,4 +1,4 @@
-import type { DuckDBConnection } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBPendingResult, DuckDBPreparedStatement } from '@duckdb/node-api';
 import type Database from 'better-sqlite3';
 import type { BatchRef, Lsn, MoveFile, ShardChanges, StoreDdl, TxnBody } from '../../model/log.js';
 import type { HeapValue } from '../../model/storage.js';
@@ -51,6 +51,15 @@ export interface Stores {
 
   /** A consistent reading of several stores (protocols, section 6): no publication falls between their snapshots. */
   openSnapshot(need: { heapSets: SetKey[]; columnar: boolean }): Promise<StoreSnapshot>;
+  /**
+   * Begins a statement of the columnar database in this turn, without a snapshot of its own: it reads what is published now. Undefined where its plan is not
+   * known (`prepareColumnar` makes it known) or a publication is under way: open a snapshot then.
+   * @param bind gives values to its parameters.
+   * @param stream rows are fetched chunk by chunk instead of being put together in memory.
+   */
+  beginColumnar(sql: string, bind: (statement: DuckDBPreparedStatement) => void, stream: boolean): ColumnarRead | undefined;
+  /** Prepares on a connection of a snapshot, and keeps it for `beginColumnar`; not for statements that name temporary tables. */
+  prepareColumnar(connection: DuckDBConnection, sql: string): Promise<DuckDBPreparedStatement>;
   /** Reads through the fastest way where one heap set is enough: a connection in autocommit, synchronous. Do not keep it. */
   heapReader(setKey: SetKey): Database.Database;
 
@@ -107,6 +116,13 @@ export interface StoreTxn {
   /** After the record is safe: heap sets commit their own SQLite transactions with `applied = lsn`; columnar goes through the applier. */
   publish(lsn: Lsn, txn: TxnBody): Promise<void>;
   rollback(): Promise<void>;
+}
+
+/** A statement under way. Call `end`, always; `clean`: its rows have been fetched to the last. */
+export interface ColumnarRead {
+  readonly connection: DuckDBConnection;
+  readonly pending: DuckDBPendingResult;
+  end(clean: boolean): void;
 }
 
 /** Held read positions. Close it, always. */

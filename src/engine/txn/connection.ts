@@ -1,4 +1,4 @@
-import type { CoordinatorStamp } from '../../model/task.js';
+import { type CoordinatorStamp, type KnownRead, type QuickAnswer, type QuickRead, QuickRefusal } from '../../model/task.js';
 import type { OpenCall } from '../../rpc/types.js';
 import type { SegmentLink } from '../executor/types.js';
 import type { Connection, MethodInput, MethodOutput, ReadRegistry, ReadToken, SegmentMethodName } from './types.js';
@@ -6,6 +6,9 @@ import type { Connection, MethodInput, MethodOutput, ReadRegistry, ReadToken, Se
 /** A link that puts the stamp on every message and counts the calls that are not answered yet. */
 export class StampedConnection implements Connection {
   private pending = 0;
+  /** Numbers of the reads that the instance was told on this connection. */
+  private readonly known = new WeakMap<KnownRead, number>();
+  private lastKnown = 0;
   private idle: (() => void)[] = [];
 
   constructor(
@@ -34,6 +37,33 @@ export class StampedConnection implements Connection {
     return call;
   }
 
+  quick(
+    read: KnownRead,
+    shards: number[],
+    params: (string | null)[],
+    done: (error: unknown, answer: QuickAnswer | undefined) => void,
+  ): void {
+    const id = this.known.get(read) ?? this.tell(read);
+    const { timeline, incarnation, contentTimeline } = this.stamp();
+    const body: QuickRead = [timeline, incarnation, contentTimeline, id, shards, params];
+    this.pending += 1;
+    this.link.ask('quick', body, (error, answer) => {
+      this.ended();
+      if (answer === QuickRefusal.unknown) this.known.delete(read);
+      done(error, answer as QuickAnswer | undefined);
+    });
+  }
+
+  /** The stream is in order: the read is known there before it is asked for. */
+  private tell(read: KnownRead): number {
+    this.lastKnown += 1;
+    const id = this.lastKnown;
+    this.known.set(read, id);
+    const { fragment, formats, session } = read;
+    this.call('know', { id, fragment, formats, session }).catch(() => this.known.delete(read));
+    return id;
+  }
+
   onClose(listener: (reason: Error) => void): void {
     this.link.onClose(listener);
   }
@@ -49,12 +79,15 @@ export class StampedConnection implements Connection {
 
   private counted<T>(result: Promise<T>): Promise<T> {
     this.pending += 1;
-    const ended = () => {
-      this.pending -= 1;
-      if (this.pending === 0) for (const resolve of this.idle.splice(0)) resolve();
-    };
+    const ended = () => this.ended();
     result.then(ended, ended);
     return result;
+  }
+
+  private ended(): void {
+    this.pending -= 1;
+    if (this.pending > 0 || this.idle.length === 0) return;
+    for (const resolve of this.idle.splice(0)) resolve();
   }
 }
 

@@ -63,6 +63,15 @@ export class LockManager {
     return modes !== undefined && [...modes].some((have) => COVERS[have].includes(mode));
   }
 
+  /** True where somebody who holds nothing would get the lock in mode S at once. */
+  shared(name: string): boolean {
+    const lock = this.locks.get(name);
+    if (lock === undefined) return true;
+    if (lock.queue.length > 0) return false;
+    for (const modes of lock.granted.values()) for (const mode of modes) if (mode === 'X' || mode === 'W') return false;
+    return true;
+  }
+
   /** What the owner holds, by name. */
   heldBy(owner: string): LockName[] {
     const result: LockName[] = [];

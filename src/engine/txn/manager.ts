@@ -54,6 +54,11 @@ export class ClusterTransactions implements TransactionManager {
     return txn;
   }
 
+  shared(names: readonly string[]): boolean {
+    for (const name of names) if (!this.locks.shared(name)) return false;
+    return true;
+  }
+
   active(): Transaction[] {
     return [...this.live.values()];
   }

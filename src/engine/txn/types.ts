@@ -9,7 +9,7 @@
  */
 import type { CatalogOp } from '../../model/catalog.js';
 import type { Gid, LockName } from '../../model/log.js';
-import type { CoordinatorStamp, SegmentMethods } from '../../model/task.js';
+import type { CoordinatorStamp, KnownRead, QuickAnswer, SegmentMethods } from '../../model/task.js';
 import type { OpenCall } from '../../rpc/types.js';
 
 export type SegmentMethodName = keyof SegmentMethods;
@@ -33,6 +33,16 @@ export interface Connection {
     options?: { timeoutMs?: number; signal?: AbortSignal },
   ): Promise<MethodOutput<M>>;
   open<M extends SegmentMethodName>(method: M, body: MethodInput<M>): OpenCall<MethodOutput<M>>;
+  /**
+   * Sends a known read, told to the instance first where this connection has not named it yet. `done` once, in a later turn; the answer
+   * may be a refusal: then the read is to be sent as `run`.
+   */
+  quick(
+    read: KnownRead,
+    shards: number[],
+    params: (string | null)[],
+    done: (error: unknown, answer: QuickAnswer | undefined) => void,
+  ): void;
   onClose(listener: (reason: Error) => void): void;
 }
 
@@ -108,6 +118,8 @@ export interface Transaction {
 
 export interface TransactionManager {
   begin(): Transaction;
+  /** True where a reader in this turn would get these locks (shared) at once. */
+  shared(names: readonly string[]): boolean;
   /** Active ones, for `damson state` and pg_stat_activity. */
   active(): Transaction[];
   /** Gids that are decided but not acknowledged by all, or in doubt. */
