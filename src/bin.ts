@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Config, flush, run } from '@oclif/core';
@@ -27,10 +28,13 @@ export async function main(argv: string[]): Promise<void> {
   }
 }
 
-/** Ctrl-C: the cursor that a spinner hid is shown again. What was begun is in a journal, and the coordinator's calls end with their connection. */
+/**
+ * Ctrl-C. What was begun is in a journal, and the coordinator's calls end with their connection. Written past the streams, which
+ * progress on a terminal holds back; the cursor that it hid is shown again.
+ */
 function endInterrupted(): void {
-  if (process.stderr.isTTY) process.stderr.write('\u001b[?25h\n');
-  process.stderr.write(`${explainError(Object.assign(new Error(), { name: 'AbortError' }), { verbose: false }).text}\n`);
+  const { text } = explainError(Object.assign(new Error(), { name: 'AbortError' }), { verbose: false });
+  writeSync(2, `${process.stderr.isTTY ? '\u001b[?25h\n' : ''}${text}\n`);
   process.exit(ExitCode.interrupted);
 }
 

@@ -76,7 +76,8 @@ export abstract class DamsonCommand<T extends typeof Command> extends Command {
     return progressListener({
       command: `damson ${(this.id ?? '').replaceAll(':', ' ')}`,
       quiet: this.flags.quiet,
-      terminal: process.stderr.isTTY === true && !this.jsonEnabled() && process.env.CI === undefined,
+      // listr2 draws on standard output: where that goes elsewhere, lines on standard error it is.
+      terminal: process.stderr.isTTY && process.stdout.isTTY && !this.jsonEnabled() && process.env.CI === undefined,
       log: (level, text) => this.record(level, text),
     });
   }

@@ -6,9 +6,9 @@ export type SqlFormat = 'table' | 'csv' | 'json';
 
 /** A statement's result as text; an empty string where there is nothing to show. */
 export function renderResult(result: SqlResult, format: SqlFormat): string {
-  const { columns, rows } = result;
+  const { columns, rows, tag } = result;
   if (format === 'json') return JSON.stringify(resultObjects(result), null, 1);
-  if (columns === null) return format === 'csv' ? '' : commandTag(result);
+  if (columns === null) return format === 'csv' || tag.startsWith('COPY') ? '' : tag;
   if (format === 'csv') return [columns.map(({ name }) => name), ...rows].map((row) => row.map(csvField).join(',')).join('\n');
   const table = renderTable(
     columns.map(({ name }) => name),
@@ -19,14 +19,9 @@ export function renderResult(result: SqlResult, format: SqlFormat): string {
 }
 
 export function resultObjects(result: SqlResult): unknown {
-  const { columns, rows, command, rowCount } = result;
-  if (columns === null) return { command, rowCount };
+  const { columns, rows, tag, rowCount } = result;
+  if (columns === null) return { command: tag, rowCount };
   return rows.map((row) => Object.fromEntries(columns.map(({ name }, index) => [name, row[index] ?? null])));
-}
-
-function commandTag({ command, rowCount }: SqlResult): string {
-  if (command === 'INSERT') return `INSERT 0 ${rowCount ?? 0}`;
-  return rowCount === null || !/^(UPDATE|DELETE|COPY|MERGE)$/.test(command) ? command : `${command} ${rowCount}`;
 }
 
 function csvField(value: string | null): string {

@@ -1,6 +1,7 @@
 import Table from 'cli-table3';
 
-const PLAIN = {
+/** Only the rule below the header and the bars between columns. */
+const LINES = {
   top: '',
   'top-mid': '',
   'top-left': '',
@@ -10,36 +11,34 @@ const PLAIN = {
   'bottom-left': '',
   'bottom-right': '',
   left: ' ',
-  'left-mid': '',
-  mid: '',
-  'mid-mid': '',
+  'left-mid': ' ',
+  mid: '-',
+  'mid-mid': '-+-',
   right: '',
   'right-mid': '',
   middle: ' | ',
 };
 
-/** A table as psql shows one: header, rule, rows; numbers to the right. */
+/** A table as psql shows one: header, rule, rows; numbers to the right. Columns line up also where letters are two columns wide. */
 export function renderTable(header: string[], rows: (string | null)[][], options: { numeric?: boolean[] } = {}): string {
-  const aligns = header.map((_, index) => (options.numeric?.[index] ? 'right' : 'left') as 'right' | 'left');
+  if (header.length === 0) return ' --';
   const table = new Table({
-    chars: PLAIN,
-    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0 },
-    colAligns: aligns,
+    chars: LINES,
+    head: header,
+    // compact: no rules between rows.
+    style: { head: [], border: [], 'padding-left': 0, 'padding-right': 0, compact: true },
+    colAligns: header.map((_, index) => (options.numeric?.[index] ? 'right' : 'left')),
   });
-  const shown = rows.map((row) => row.map((cell) => cell ?? ''));
-  table.push(header, ...shown);
-  const lines = table
-    .toString()
-    .split('\n')
-    .filter((line) => line.trim() !== '' || shown.length === 0);
-  const widths = header.map((name, index) => Math.max(name.length, ...shown.map((row) => longestLine(row[index] ?? ''))));
-  const rule = ` ${widths.map((width) => '-'.repeat(width)).join('-+-')}`;
-  const [head = '', ...body] = lines;
-  return [head.trimEnd(), rule, ...body.map((line) => line.trimEnd())].join('\n');
+  table.push(...(rows.length === 0 ? [header.map(() => '')] : rows.map((row) => row.map(shown))));
+  const lines = table.toString().split('\n');
+  return (rows.length === 0 ? lines.slice(0, -1) : lines).map((line) => line.trimEnd()).join('\n');
 }
 
-function longestLine(text: string): number {
-  return Math.max(...text.split('\n').map((line) => [...line].length));
+/** Control characters would move the cursor: they are shown as escapes, but for line ends. */
+function shown(cell: string | null): string {
+  return (cell ?? '')
+    .replaceAll('\t', '    ')
+    .replace(/(?!\n)\p{Cc}/gu, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** `key = value` lines whose values line up. */

@@ -182,6 +182,15 @@ export class FaultCluster {
     await Promise.all(made.map((instance) => this.cluster.startDaemon(instance.dbid)));
     return made;
   }
+
+  /** Stops instances that are no longer part of the cluster. */
+  async forget(instances: Instance[]): Promise<void> {
+    for (const { dbid } of instances) {
+      await this.kill(dbid);
+      const at = this.cluster.instances.findIndex((one) => one.dbid === dbid);
+      if (at >= 0) this.cluster.instances.splice(at, 1);
+    }
+  }
 }
 
 async function freePort(): Promise<number> {

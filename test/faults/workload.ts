@@ -44,11 +44,21 @@ export class Workload {
   reads = 0;
   transfers = 0;
   longestMs = 0;
-  private readonly writers: WriterKnown[] = [];
+  private readonly writers: WriterKnown[];
   private readonly running: Promise<void>[] = [];
   private going = true;
 
-  constructor(private readonly cluster: FaultCluster) {}
+  /** @param before of the same cluster: its numbers are not used again, and what it knows is checked again. */
+  constructor(
+    private readonly cluster: FaultCluster,
+    before?: Workload,
+  ) {
+    this.first = before === undefined ? 0 : before.first + 1;
+    this.writers = before?.writers ?? [];
+  }
+
+  /** Number of this workload on its cluster. */
+  private readonly first: number;
 
   static async prepare(cluster: FaultCluster): Promise<void> {
     const client = await cluster.client();
@@ -70,16 +80,22 @@ export class Workload {
     return this.writers.reduce((total, one) => total + one.items.acknowledged.size, 0);
   }
 
+  /** Waits until more has been acknowledged. */
+  async goesOn(): Promise<void> {
+    const [rows, transfers] = [this.acknowledged, this.transfers];
+    await this.cluster.eventually('clients go on', async () => this.acknowledged > rows + 5 && this.transfers > transfers + 5);
+  }
+
   async stop(): Promise<void> {
     this.going = false;
     await Promise.all(this.running);
   }
 
   private async write(writer: number): Promise<void> {
-    const known: WriterKnown = { items: emptyKnown(), facts: emptyKnown(), counted: 0, countedUnknown: 0 };
+    const known: WriterKnown = this.writers[writer] ?? newWriter();
     this.writers[writer] = known;
     await this.connected(async (client, n) => {
-      const id = writer * 10_000_000 + n;
+      const id = writer * 100_000_000 + this.first * 1_000_000 + n;
       const insert = await this.attempt(client, 'INSERT INTO items VALUES ($1, $2, $3)', [id, writer, `row ${n}`]);
       note(known.items, id, insert);
       if (insert === 'unknown') return false;
@@ -215,6 +231,10 @@ export class Workload {
     const codes = [...this.codes].map(([code, times]) => `${code} ${times}`).join(', ');
     return `${this.acknowledged} rows, ${this.transfers} transfers, ${this.reads} reads; longest ${Math.round(this.longestMs)} ms; ${codes}`;
   }
+}
+
+function newWriter(): WriterKnown {
+  return { items: emptyKnown(), facts: emptyKnown(), counted: 0, countedUnknown: 0 };
 }
 
 function emptyKnown(): Known {

@@ -47,7 +47,11 @@ export class Pair {
   async ours(sql: string, params?: (string | null)[]): Promise<Answer> {
     try {
       const config = params === undefined ? { text: sql } : { text: sql, values: params, queryMode: 'extended' };
-      const result = await this.client.query({ ...config, rowMode: 'array' } as pg.QueryArrayConfig);
+      const answer = (await this.client.query({ ...config, rowMode: 'array' } as pg.QueryArrayConfig)) as
+        | pg.QueryArrayResult
+        | pg.QueryArrayResult[];
+      // Of several statements in one string the last one's.
+      const result = Array.isArray(answer) ? answer.at(-1)! : answer;
       return { rows: result.rows, command: result.command, count: result.rowCount };
     } catch (error) {
       return errorOf(error);

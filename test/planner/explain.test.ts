@@ -16,7 +16,7 @@ describe('EXPLAIN', () => {
   it('names the tier, the segments and the finish', async () => {
     const lines = explainPlan(await cluster.plan('select kind, count(*) from events group by kind'), cluster);
     expect(lines).toEqual([
-      'Custom Scan (Damson Pushdown)',
+      'Damson plan: pushdown',
       '  Finish: DuckDB on the coordinator',
       '  ->  Fragment in0 (DuckDB)',
       '        Task Count: 2',
@@ -24,7 +24,7 @@ describe('EXPLAIN', () => {
       '        Tables: t0 = events',
     ]);
     expect(explainPlan(await cluster.plan('select * from orders where id = 3'), cluster)).toEqual([
-      'Custom Scan (Damson Router)',
+      'Damson plan: router',
       '  ->  Fragment in0 (SQLite)',
       '        Task Count: 1',
       "        Tasks: on the segments of '3'",
@@ -38,7 +38,7 @@ describe('EXPLAIN', () => {
     expect(lines[1]).toBe('  Finish: PostgreSQL (statement as written)');
     expect(lines.filter((line) => line.includes('Declined:')).length).toBe(3);
     expect(explainJson(plan, cluster, { verbose: true })).toMatchObject([
-      { Plan: { 'Custom Plan Provider': 'Damson Gather', Finish: { Engine: 'pglite' } } },
+      { Plan: { 'Custom Plan Provider': 'Damson', Tier: 'gather', Finish: { Engine: 'pglite' } } },
     ]);
   });
 

@@ -1,10 +1,12 @@
+import type { EventEmitter } from 'node:events';
 import pg from 'pg';
 import type { SqlErrorFields } from '../../core/errors.js';
 import { DamsonError, SqlError } from '../../core/errors.js';
 
 /** Rows of one statement as text, as the server sent them. */
 export interface SqlResult {
-  command: string;
+  /** The command's tag: `CREATE TABLE`, `INSERT 0 5`. */
+  tag: string;
   /** null: the command returns no rows. */
   columns: { name: string; numeric: boolean }[] | null;
   rows: (string | null)[][];
@@ -19,6 +21,8 @@ export interface SqlConnection {
   /** Ends the statement that runs. */
   cancel(): Promise<void>;
   onNotice(listener: (text: string) => void): void;
+  /** What COPY … TO STDOUT sends, as it comes. */
+  onCopyData(listener: (chunk: Buffer) => void): void;
   close(): Promise<void>;
 }
 
@@ -48,16 +52,21 @@ export async function connectSql(target: SqlTarget): Promise<SqlConnection> {
       })
     );
   }
+  // The driver keeps the first word of a tag only.
+  const { connection } = client as unknown as { connection: EventEmitter };
+  let tags: string[] = [];
+  connection.on('commandComplete', ({ text }: { text: string }) => tags.push(text));
   return {
     run: async (sql) => {
       const started = performance.now();
+      tags = [];
       try {
         const answer = (await client.query({ text: sql, rowMode: 'array' })) as unknown as
           | pg.QueryArrayResult
           | pg.QueryArrayResult[];
         const results = Array.isArray(answer) ? answer : [answer];
         const ms = performance.now() - started;
-        return results.map((result) => resultOf(result, ms));
+        return results.map((result, i) => resultOf(result, tags[i] ?? result.command, ms));
       } catch (cause) {
         throw sqlErrorOf(cause) ?? cause;
       }
@@ -66,20 +75,28 @@ export async function connectSql(target: SqlTarget): Promise<SqlConnection> {
     onNotice: (listener) => {
       client.on('notice', (notice) => listener(`${notice.severity ?? 'NOTICE'}:  ${notice.message}`));
     },
+    onCopyData: (listener) => {
+      connection.on('copyData', ({ chunk }: { chunk: Buffer }) => listener(chunk));
+    },
     close: () => client.end(),
   };
 }
 
-function resultOf(result: pg.QueryArrayResult, ms: number): SqlResult {
+function resultOf(result: pg.QueryArrayResult, tag: string, ms: number): SqlResult {
   const columns =
     result.fields.length === 0 && result.command !== 'SELECT'
       ? null
       : result.fields.map(({ name, dataTypeID }) => ({ name, numeric: NUMERIC.has(dataTypeID) }));
-  return { command: result.command, columns, rows: result.rows as (string | null)[][], rowCount: result.rowCount, ms };
+  return { tag, columns, rows: result.rows as (string | null)[][], rowCount: result.rowCount, ms };
 }
 
 function sqlErrorOf(cause: unknown): SqlError | undefined {
   if (!(cause instanceof pg.DatabaseError) || cause.code === undefined) return undefined;
+  if (cause.message.endsWith('No source stream defined')) {
+    return new SqlError('0A000', 'damson sql has no rows to give to COPY … FROM STDIN', {
+      hint: 'Use psql (\\copy or a script with the rows in it), or a driver with COPY.',
+    });
+  }
   const fields: SqlErrorFields = {};
   if (cause.detail !== undefined) fields.detail = cause.detail;
   if (cause.hint !== undefined) fields.hint = cause.hint;

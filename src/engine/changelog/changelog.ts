@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { assert, DamsonError, internalError, SqlError } from '../../core/errors.js';
 import type { Logger } from '../../core/log.js';
@@ -31,6 +31,8 @@ export interface ChangeLogOptions {
   segmentBytes?: number;
   /** Kept on the disk for what is decided already (default 4 MiB). */
   reserveBytes?: number;
+  /** Where less is free on its disk, new writes are refused, so that the stores can take what is decided (default 0). */
+  minFreeBytes?: number;
   /** Timeline of a log that is made new (default 1). */
   startTimeline?: number;
 }
@@ -39,6 +41,8 @@ const READ_BLOCK = 1024 * 1024;
 const CACHE_BYTES = 8 * 1024 * 1024;
 /** A file of the log is closed when the batch files of its records are this many times its size: they can go only with a whole file. */
 const BATCHES_PER_FILE = 8;
+/** A store takes as much again as a batch file, and others may be on their way. */
+const ROOM_FOR_BATCH = 2;
 /** What may wait for the disk before new writes are refused. */
 const MAX_UNWRITTEN = 512 * 1024 * 1024;
 /** Records that begin something. All others say what became of it, and may use the reserve. */
@@ -63,6 +67,12 @@ function bytesOf(files: readonly RecordFile[]): number {
   return files.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
+/** Rows that are deleted and tables that are dropped make room: a full disk does not refuse them. */
+function addsRows(body: LogBody): boolean {
+  if (!('txn' in body)) return true;
+  return body.txn?.shards.some(({ inserted, batches }) => inserted.length + batches.length > 0) ?? false;
+}
+
 /** Bytes on their way to the disk, and what the log was before them. */
 interface Group {
   op: 'write' | 'roll';
@@ -77,6 +87,7 @@ class Log implements ChangeLog {
   readonly #directory: string;
   readonly #logger: Logger;
   readonly #segmentBytes: number;
+  readonly #minFreeBytes: number;
   readonly #writer: Writer;
   readonly #cache = new TailCache(CACHE_BYTES);
   readonly #durableWaiters = new WaitList();
@@ -114,8 +125,10 @@ class Log implements ChangeLog {
     this.#segmentBytes = options.segmentBytes ?? 16 * 1024 * 1024;
     this.#state = state;
     const reserveBytes = options.reserveBytes ?? 4 * 1024 * 1024;
+    const minFreeBytes = options.minFreeBytes ?? 0;
+    this.#minFreeBytes = minFreeBytes;
     this.#writer = new Writer(
-      { directory: options.directory, segmentBytes: this.#segmentBytes, reserveBytes, headerBytes: FILE_HEADER },
+      { directory: options.directory, segmentBytes: this.#segmentBytes, reserveBytes, headerBytes: FILE_HEADER, minFreeBytes },
       (report) => this.#onReport(report),
     );
   }
@@ -143,6 +156,12 @@ class Log implements ChangeLog {
   }
   get syncs(): number {
     return this.#syncs;
+  }
+  refuseFull(batchBytes = 0): void {
+    if (this.#full) throw diskFull();
+    if (batchBytes === 0 || this.#minFreeBytes === 0) return;
+    const { bavail, bsize } = statfsSync(this.#directory);
+    if (bavail * bsize < this.#minFreeBytes + ROOM_FOR_BATCH * batchBytes) throw diskFull();
   }
   get batchBytes(): number {
     return this.#batchBytesTotal;
@@ -222,7 +241,7 @@ class Log implements ChangeLog {
   append(body: LogBody): { lsn: Lsn; end: Lsn } {
     this.#refuseClosed();
     if (NEW_WORK.has(body.k)) {
-      if (this.#full) throw diskFull();
+      if (this.#full && addsRows(body)) throw diskFull();
       if (this.#end - this.#written > MAX_UNWRITTEN) {
         throw new SqlError('53200', `more than ${MAX_UNWRITTEN} bytes of changes wait for the log's disk`);
       }

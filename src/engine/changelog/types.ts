@@ -27,6 +27,9 @@ export interface ChangeLog {
    * fails later, `waitDurable` and `waitSafe` reject and the position is given again: wait in the turn of the append.
    */
   append(body: LogBody): { lsn: Lsn; end: Lsn };
+  /** Throws SqlError 53100 where `append` would refuse new rows now: called before they are taken in. `batchBytes`: of
+   *  batch files whose rows the stores would have to take as well. */
+  refuseFull(batchBytes?: number): void;
   /** Appends whole records received from the primary, byte for byte, at exactly `lsn` (= this.end). */
   appendRaw(lsn: Lsn, bytes: Buffer): void;
   waitDurable(end: Lsn): Promise<void>;

@@ -26,7 +26,7 @@ export type WriterReport =
   | { r: 'failed'; generation: number; op: 'write' | 'roll'; lsn: number; code: string; message: string }
   /** A sync failed: what is on the disk is not known. */
   | { r: 'fatal'; message: string }
-  /** Whether the disk has room beyond the reserve. */
+  /** Whether the disk has room beyond the reserve, and beyond what the stores need for what is decided. */
   | { r: 'space'; full: boolean }
   | { r: 'done'; id: number; value?: number; error?: { code: string; message: string } };
 
@@ -36,6 +36,8 @@ export interface WriterOptions {
   segmentBytes: number;
   reserveBytes: number;
   headerBytes: number;
+  /** Less room than this on the disk counts as none. */
+  minFreeBytes: number;
 }
 
 /**
@@ -63,7 +65,11 @@ export function writerThread(
   /** Writes of an older generation are what follows a failed one. */
   let accepted = 0;
   let stopped = false;
+  /** No file could be made ahead, or a write failed. */
   let full = false;
+  /** Less than `minFreeBytes` are free. */
+  let low = false;
+  let told = false;
   let preparing: { path: string; fd: number; size: number; filled: number } | undefined;
   let prepareAt: ReturnType<typeof setTimeout> | NodeJS.Immediate | undefined;
   const markFd = fs.openSync(markPath, fs.existsSync(markPath) ? 'r+' : 'w+', 0o600);
@@ -138,8 +144,25 @@ export function writerThread(
   }
 
   function setFull(now: boolean): void {
-    if (full !== now) report({ r: 'space', full: now });
     full = now;
+    tellSpace();
+  }
+
+  function tellSpace(): void {
+    if (told === (full || low)) return;
+    told = full || low;
+    report({ r: 'space', full: told });
+  }
+
+  /** The stores stand on the same disk: they must be able to take what the log has. */
+  function lookForRoom(): void {
+    try {
+      const { bavail, bsize } = fs.statfsSync(options.directory);
+      low = bavail * bsize < options.minFreeBytes;
+    } catch {
+      low = false;
+    }
+    tellSpace();
   }
 
   function prepareSoon(delay = 0): void {
@@ -299,6 +322,7 @@ export function writerThread(
 
   function close(): void {
     stopped = true;
+    clearInterval(looking);
     dropPreparing();
     if (fd >= 0) fs.closeSync(fd);
     fs.closeSync(markFd);
@@ -338,6 +362,10 @@ export function writerThread(
       append(order);
     }
   }
+
+  const looking = setInterval(lookForRoom, 500);
+  looking.unref();
+  lookForRoom();
 
   port.on('message', (first: WriterOrder) => {
     for (let order: WriterOrder | undefined = first; order !== undefined; ) {

@@ -76,7 +76,22 @@ const INTEGERS = new Map<number, { name: string; min: bigint; max: bigint }>([
 
 const INTEGER = /^[ \t\n\v\f\r]*([+-]?)(0[xX](?:_?[0-9a-fA-F])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+|\d(?:_?\d)*)[ \t\n\v\f\r]*$/;
 
+/** The number of a text of one to nine digits, without sign or leading zero; -1: another text. */
+export function plainInteger(text: string): number {
+  const { length } = text;
+  if (length === 0 || length > 9) return -1;
+  let value = 0;
+  for (let i = 0; i < length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return -1;
+    value = value * 10 + digit;
+  }
+  return length > 1 && text.charCodeAt(0) === 48 ? -1 : value;
+}
+
 function parseInteger(typeOid: number, text: string): number | bigint {
+  const plain = plainInteger(text);
+  if (plain >= 0 && (typeOid === Oid.int8 || typeOid === Oid.int4 || plain <= 32767)) return plain;
   const type = INTEGERS.get(typeOid);
   if (type === undefined) throw internalError(`no integer type has OID ${typeOid}`);
   const match = INTEGER.exec(text);

@@ -1,8 +1,9 @@
 /** Commit, one-phase and two-phase, as protocols section 5 says: freeze, append, safe, publish, answer. */
-import { internalError } from '../../core/errors.js';
+import { internalError, SqlError } from '../../core/errors.js';
 import type { CatalogOp } from '../../model/catalog.js';
 import type { BatchRef, Gid, LockName, Lsn, TxnBody } from '../../model/log.js';
 import { appendAndPublish, type Core, touchedBy } from './core.js';
+import { outOfSpace } from './errors.js';
 import type { InstanceTxn } from './transactions.js';
 
 export class Commits {
@@ -193,12 +194,14 @@ export class Commits {
         this.core.transactions.ended(txn);
         return null;
       }
-      await this.core.shipBatches(refsOf(frozen));
+      const refs = refsOf(frozen);
+      if (refs.length > 0) this.core.log.refuseFull(refs.reduce((sum, { bytes }) => sum + bytes, 0));
+      await this.core.shipBatches(refs);
       checkFreezing(txn);
       return { participants, locks, ddl: frozen.ddl, shards: frozen.shards };
     } catch (error) {
       await this.core.transactions.abortUnprepared(txn);
-      throw error;
+      throw (error instanceof SqlError ? undefined : outOfSpace(String(error))) ?? error;
     }
   }
 

@@ -26,8 +26,15 @@ export function writeError(error: unknown): unknown {
     error instanceof SqlError ? (error.fields.detail ?? error.message) : error instanceof Error ? error.message : String(error);
   return (
     engineError(text) ??
+    outOfSpace(text) ??
     new SqlError('XX000', 'the statement failed in the store of its rows', { detail: text.slice(0, 2000), cause: error })
   );
+}
+
+/** What SQLite, DuckDB and the system say of a full disk, as the client's error; undefined for anything else. */
+export function outOfSpace(text: string): SqlError | undefined {
+  if (!/database or disk is full|no space left on device|ENOSPC|EDQUOT/i.test(text)) return undefined;
+  return new SqlError('53100', 'the disk of a segment is full', { hint: 'Free space on the disk of its data directory.' });
 }
 
 /** What a fragment's shape does not allow here: answered by the fallback too. */

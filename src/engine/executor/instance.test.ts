@@ -4,6 +4,7 @@ import { DuckDBInstance } from '@duckdb/node-api';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Oid } from '../../model/storage.js';
 import type { ModifyFragment, WriteResult } from '../../model/task.js';
+import { isBlock, unpackBlock } from '../codec/duck-block.js';
 import { duckdbError, sqliteError } from '../dialect/engine-errors.js';
 import { decodeRows, fragment, OUTPUT, SETTINGS, shardDef, TestInstance, temporaryDirectory } from './test-instance.js';
 
@@ -407,6 +408,47 @@ describe('fragments', () => {
       expect(reader.getRows()).toEqual([[4n, 'v4', '4.00', 'BIGINT', 'DECIMAL(10,2)']]);
       connection.closeSync();
       duck.closeSync();
+    }
+  });
+
+  it('few rows come as blocks of values once it is known that they are few, and are those of the moment', async () => {
+    await load();
+    const task = {
+      fragment: fragment('duckdb', 'SELECT c1, c2, c3 FROM {{t0}} AS t0 WHERE c1 < $1::BIGINT ORDER BY c1', {
+        params: [{ n: 1, typeOid: Oid.int8, typmod: -1 }],
+      }),
+      shards: { t0: [11] },
+      params: ['2'],
+      form: { kind: 'parquet' as const },
+    };
+    expect(isBlock((await one.run(task)).bytes)).toBe(false);
+    const ids = async (params = task.params) => unpackBlock((await one.run({ ...task, params })).bytes)[0]!.values;
+    // First on a snapshot, then as a statement that begins at once.
+    for (let i = 0; i < 3; i++) expect(await ids()).toEqual([0n, 1n]);
+    const gid = one.gid();
+    await one.insert(gid, 11, [[-5, 'new', null]]);
+    expect(await ids()).toEqual([0n, 1n]);
+    await one.commit1(gid);
+    for (let i = 0; i < 3; i++) expect(await ids()).toEqual([-5n, 0n, 1n]);
+    expect(isBlock((await one.run({ ...task, params: ['3'] })).bytes)).toBe(false);
+    expect(await ids(['3'])).toEqual([-5n, 0n, 1n, 2n]);
+  });
+
+  it('no rows come as a block too, with their types', async () => {
+    await load();
+    const task = {
+      fragment: fragment('duckdb', 'SELECT c1, c2, c3 FROM {{t0}} AS t0 WHERE c1 < -1'),
+      shards: { t0: [11] },
+      form: { kind: 'parquet' as const },
+    };
+    await one.run(task);
+    for (let i = 0; i < 2; i++) {
+      const columns = unpackBlock((await one.run(task)).bytes);
+      expect(columns.map(({ type, values }) => [String(type), values])).toEqual([
+        ['BIGINT', []],
+        ['VARCHAR', []],
+        ['DECIMAL(10,2)', []],
+      ]);
     }
   });
 

@@ -10,7 +10,7 @@ import type { CallContext, Handlers } from '../../rpc/types.js';
 import { openChangeLog } from '../changelog/changelog.js';
 import { fromLogValue } from '../store/rows-batch.js';
 import { openStores } from '../store/stores.js';
-import { Checkpoints } from './checkpoint.js';
+import { Checkpoints, LOG_FILE_BYTES } from './checkpoint.js';
 import { Commits } from './commits.js';
 import type { Core, InstanceOptions } from './core.js';
 import { FragmentRunner } from './fragments.js';
@@ -35,8 +35,12 @@ type MethodHandlers = {
   [M in keyof SegmentMethods]?: (body: In<M>, context: CallContext) => Out<M> | Promise<Out<M>>;
 };
 
+const ALL_COLUMNAR = { heapSets: [], columnar: true };
 /** Disk that is kept back for what is decided already, bytes. */
 const RESERVE_BYTES = 4 * 1024 * 1024;
+/** The same for the stores, which take what is decided; less where files of the log are small. */
+const MIN_FREE_BYTES = 64 * 1024 * 1024;
+const KEPT_FREE_FILES = 16;
 
 /** Opens log and stores, reads what is safe, and waits for the coordinator's `role` order. */
 export async function openInstance(options: InstanceOptions): Promise<InstanceEngine> {
@@ -46,6 +50,7 @@ export async function openInstance(options: InstanceOptions): Promise<InstanceEn
   const log = await openChangeLog({
     directory: join(directory, 'changelog'),
     logger,
+    minFreeBytes: Math.min(MIN_FREE_BYTES, KEPT_FREE_FILES * (logFileBytes ?? LOG_FILE_BYTES)),
     ...(logFileBytes === undefined ? {} : { segmentBytes: logFileBytes, reserveBytes: Math.min(logFileBytes, RESERVE_BYTES) }),
   });
   const batches = new LoggedBatches(log);
@@ -239,10 +244,14 @@ class Instance implements InstanceEngine {
     return txn.write(async () => {
       switch (task.op) {
         case 'insert':
+          this.log.refuseFull();
           return {
             rows: await txn.store.insert(task.shardId, asStored(txn.shard(this.stores, task.shardId), task.rows), task.firstRid),
           };
         case 'modify':
+          if (task.fragment.op === 'update') this.log.refuseFull();
+          // Lock W is given beside an insert whose COMMIT has been sent, so its rows must be waited for as a reading does.
+          if (task.fragment.engine === 'duckdb') await this.publisher.reading(ALL_COLUMNAR, async () => undefined);
           return runModify((shardId) => txn.shard(this.stores, shardId), txn.store, task);
         case 'ddl':
           await txn.store.ddl(task.ddl);
@@ -277,6 +286,7 @@ class Instance implements InstanceEngine {
       let rows = 0;
       let next = body.firstRid;
       for await (const part of context.parts as AsyncIterable<CopyPart>) {
+        this.log.refuseFull();
         this.transactions.checkRestoredLocks([this.lockOf(part.shardId, 'A')]);
         await txn.store.insertCsv(part.shardId, part.csv, part.rows, next);
         rows += part.rows;

@@ -32,7 +32,7 @@ export interface Scope {
   /** SQL that opens and closes it. */
   readonly begin: string;
   readonly end: string;
-  exec(bytes: Buffer, options?: { maxOutput?: number }): Promise<BackendMessage[]>;
+  exec(bytes: Buffer, options?: { maxOutput?: number; signal?: AbortSignal }): Promise<BackendMessage[]>;
   /** Rows of a query, outside of begin and end. */
   rows(sql: string, params?: readonly (string | null)[]): Promise<(string | null)[][]>;
   /** Columns of a table by attnum. */

@@ -13,7 +13,7 @@ import { Privileges } from './privileges.js';
 import { OWN_SETTINGS, rowsOf } from './session.js';
 import { literal, qualified } from './sql.js';
 import { readTables } from './tables.js';
-import type { Analyzed, FallbackRequest, Front, FrontDdl, FrontSettings, FrontTable } from './types.js';
+import type { Analyzed, FallbackRequest, Front, FrontDdl, FrontSettings, FrontTable, PassLimits } from './types.js';
 
 export interface FrontLimits extends FallbackLimits {
   /** Milliseconds for one call, and for one statement of DDL. */
@@ -71,6 +71,26 @@ const SEQUENCE_FUNCTIONS = /nextval|setval|currval|lastval/i;
 /** Marks of statements that make rows, or time, out of nothing. */
 const LONG_RUNNING = /\brecursive\b|\bgenerate_series\b|\bpg_sleep/i;
 
+/** The front is made again after its thread was ended: a cancelled statement is given this time to end by itself. */
+const GRACE_MS = 500;
+
+function afterGrace(signal: AbortSignal): { signal: AbortSignal; end(): void } {
+  const late = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => late.abort(), GRACE_MS);
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
+  return {
+    signal: late.signal,
+    end: () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    },
+  };
+}
+
 class PgliteFront implements Front {
   private readonly analyser: Analyser;
   private readonly privileges: Privileges;
@@ -101,15 +121,24 @@ class PgliteFront implements Front {
   }
 
   /** What could take long runs in the fallback's PGlite: nothing stops a statement but the end of its thread, and all sessions need this one. */
-  async passThrough(messages: Buffer, settings: FrontSettings): Promise<Buffer> {
+  async passThrough(messages: Buffer, settings: FrontSettings, limits?: PassLimits): Promise<Buffer> {
     const text = messages.toString('latin1');
     const usesSequences = SEQUENCE_FUNCTIONS.test(text);
     if (!usesSequences && LONG_RUNNING.test(text)) {
-      return await this.executor.run({ messages, settings, load: [], deadlineMs: this.callMs });
+      const deadlineMs = Math.min(this.callMs, limits?.deadlineMs ?? this.callMs);
+      return await this.executor.run({ messages, settings, load: [], deadlineMs, signal: limits?.signal });
     }
-    const bytes = await this.connection.scope(settings, (scope) => passThrough(scope, messages));
-    if (usesSequences) await this.sequences();
-    return bytes;
+    const late = limits === undefined ? undefined : afterGrace(limits.signal);
+    try {
+      const bytes = await this.connection.scope(settings, (scope) => {
+        const exec: Scope['exec'] = (sent, options) => scope.exec(sent, { ...options, signal: late?.signal });
+        return passThrough({ ...scope, exec }, messages);
+      });
+      if (usesSequences) await this.sequences();
+      return bytes;
+    } finally {
+      late?.end();
+    }
   }
 
   rows(sql: string, params?: (string | null)[], settings?: FrontSettings): Promise<(string | null)[][]> {

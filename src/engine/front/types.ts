@@ -100,6 +100,13 @@ export interface FrontTable {
   triggers: number;
 }
 
+/** What ends a statement that runs in PGlite: only the end of its thread does. */
+export interface PassLimits {
+  signal: AbortSignal;
+  /** Milliseconds from now. */
+  deadlineMs: number;
+}
+
 export interface Front {
   readonly generation: number;
   /** Parse, analyse, rewrite. Throws SqlError with PostgreSQL's SQLSTATE, text and position. Cached. Statements over 1 MB: 54000. */
@@ -108,7 +115,7 @@ export interface Front {
   checkPrivileges(sql: string, analyzed: Analyzed, settings: FrontSettings): Promise<void>;
   /** Runs a statement in the front as sent and returns raw backend messages: RowDescription/ParameterDescription, DataRow…, CommandComplete; an
    *  ErrorResponse is thrown as SqlError instead. `messages` are frontend messages (Query, or Parse/Bind/Describe/Execute), without Sync. Not for writes. */
-  passThrough(messages: Buffer, settings: FrontSettings): Promise<Buffer>;
+  passThrough(messages: Buffer, settings: FrontSettings, limits?: PassLimits): Promise<Buffer>;
   /** Rows of a helper query as text values. */
   rows(sql: string, params?: (string | null)[], settings?: FrontSettings): Promise<(string | null)[][]>;
   /** Effective settings: runs SET/RESET/SHOW texts for validation and returns the resulting values of the named GUCs. */

@@ -7,8 +7,6 @@ export interface ExplainOptions {
   verbose?: boolean;
 }
 
-const TIER_NAMES: Readonly<Record<ReadPlan['tier'], string>> = { router: 'Router', pushdown: 'Pushdown', gather: 'Gather' };
-
 /** Lines of the column `QUERY PLAN`. */
 export function explainPlan(plan: Plan, catalog: PlannerCatalog, options: ExplainOptions = {}): string[] {
   switch (plan.kind) {
@@ -19,9 +17,9 @@ export function explainPlan(plan: Plan, catalog: PlannerCatalog, options: Explai
     case 'modify':
       return modifyLines(plan, catalog, options);
     case 'call':
-      return [`Damson Call (${plan.name})`];
+      return [`Damson plan: call of ${plan.name}`];
     case 'catalog':
-      return ['Damson Catalog Query', '  ->  runs in the coordinator’s PostgreSQL front'];
+      return ['Damson plan: catalog', '  ->  runs in the coordinator’s PostgreSQL front'];
   }
 }
 
@@ -42,7 +40,8 @@ export function explainJson(plan: Plan, catalog: PlannerCatalog, options: Explai
     {
       Plan: {
         'Node Type': 'Custom Scan',
-        'Custom Plan Provider': `Damson ${TIER_NAMES[plan.tier]}`,
+        'Custom Plan Provider': 'Damson',
+        Tier: plan.tier,
         Inputs: inputs,
         ...finish,
         ...declined,
@@ -56,7 +55,7 @@ function finishJson(finish: Finish, options: ExplainOptions): unknown {
 }
 
 function readLines(plan: ReadPlan, catalog: PlannerCatalog, options: ExplainOptions): string[] {
-  const lines = [`Custom Scan (Damson ${TIER_NAMES[plan.tier]})`];
+  const lines = [`Damson plan: ${plan.tier}`];
   if (plan.finish !== null) {
     lines.push(
       `  Finish: ${plan.finish.engine === 'pglite' ? 'PostgreSQL (statement as written)' : 'DuckDB on the coordinator'}`,
@@ -115,7 +114,7 @@ function valueText(value: ValueRef): string {
 }
 
 function insertLines(plan: InsertPlan, catalog: PlannerCatalog, options: ExplainOptions): string[] {
-  const lines = [`Insert on ${tableName(plan.tableId, catalog)} (Damson)`];
+  const lines = [`Damson plan: insert into ${tableName(plan.tableId, catalog)}`];
   switch (plan.source.kind) {
     case 'values':
       return [...lines, `  ->  Values: ${plan.source.rows.length} ${plan.source.rows.length === 1 ? 'row' : 'rows'}`];
@@ -132,7 +131,7 @@ function insertLines(plan: InsertPlan, catalog: PlannerCatalog, options: Explain
 function modifyLines(plan: ModifyPlan, catalog: PlannerCatalog, options: ExplainOptions): string[] {
   const { fragment, where } = plan;
   const lines = [
-    `${fragment.op === 'update' ? 'Update' : 'Delete'} on ${tableName(plan.tableId, catalog)} (Damson)`,
+    `Damson plan: ${fragment.op === 'update' ? 'update of' : 'delete from'} ${tableName(plan.tableId, catalog)}`,
     `  Engine: ${fragment.engine === 'sqlite' ? 'SQLite' : 'DuckDB'}`,
     `  Tasks: ${whereText(where, catalog)}`,
   ];

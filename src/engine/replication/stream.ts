@@ -9,6 +9,8 @@ import { callPeer, PART_BYTES } from './types.js';
 /** What may be on its way unanswered. */
 const MAX_APPENDS = 16;
 const MAX_BYTES = 8 * 1024 * 1024;
+/** Batch files on their way at once: while the mirror makes one durable, the next comes. */
+const FILES_AHEAD = 4;
 /** Safe is told with the next records, or alone after this time. */
 const TELL_SAFE_MS = 3;
 const HEARTBEAT_MS = 1000;
@@ -89,7 +91,12 @@ export class LogStream {
 
   /** Makes batch files durable on the mirror before a record refers to them. */
   async ship(files: readonly RecordFile[]): Promise<void> {
-    for (const file of files) await this.#shipOne(file);
+    const under: Promise<void>[] = [];
+    for (const file of files) {
+      under.push(this.#shipOne(file));
+      if (under.length >= FILES_AHEAD) await under.shift();
+    }
+    await Promise.all(under);
   }
 
   #pump(): void {

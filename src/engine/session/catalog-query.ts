@@ -1,5 +1,6 @@
 import { notSupported, SqlError } from '../../core/errors.js';
 import { frontMessages, readAnswer } from '../dispatch/datarow.js';
+import { cancelled } from '../dispatch/errors.js';
 import { constantText, listOf } from './classify.js';
 import type { RawNode } from './parser.js';
 import type { Planned } from './plans.js';
@@ -22,7 +23,13 @@ export async function runCatalogQuery(
   if (planned.analyzed.relations.length > 0) await relations.refresh();
   const settings = session.settings.front();
   const messages = frontMessages(statement.sql, bound.params, bound.paramTypes, formats);
-  const reply = readAnswer(await (session.tx.ddl?.passThrough(messages) ?? front.passThrough(messages, settings)));
+  const scope = session.currentScope();
+  const reply = await (session.tx.ddl?.passThrough(messages) ?? front.passThrough(messages, settings, scope)).then(
+    readAnswer,
+    (error: unknown) => {
+      throw scope.signal.aborted ? cancelled(scope.signal) : error;
+    },
+  );
   takeSetConfig(session, statement.node);
   if (planned.analyzed.fields !== null) answer.describe(planned.analyzed.fields, formats);
   if (reply.count > 0) {

@@ -152,8 +152,11 @@ export class ExtendedProtocol {
       connection.write(NO_DATA);
       return;
     }
-    const formats = kind === 'P' ? expandFormats(this.portal(name).bound.formats, statement.fields.length) : [];
-    connection.write(rowDescription(statement.fields, formats));
+    const asked = kind === 'P' ? this.portal(name).bound.formats : [];
+    if (asked.length === 0) {
+      statement.described ??= rowDescription(statement.fields);
+      connection.write(statement.described);
+    } else connection.write(rowDescription(statement.fields, expandFormats(asked, statement.fields.length)));
   }
 
   private execute(name: string, maxRows: number): Promise<void> | undefined {

@@ -1,7 +1,7 @@
 import { SqlError } from '../../core/errors.js';
-import { storageOf } from '../../model/storage.js';
+import { Oid, storageOf } from '../../model/storage.js';
 import { strictUtf8, textFromBinary } from '../codec/binary.js';
-import { CANONICAL_OUTPUT, heapFromText, textFromHeap } from '../codec/heap.js';
+import { CANONICAL_OUTPUT, heapFromText, plainInteger, textFromHeap } from '../codec/heap.js';
 import type { BindMessage } from '../wire/parser.js';
 import type { Session } from './session.js';
 import type { Statement } from './statement.js';
@@ -46,6 +46,7 @@ export function bindValues(
 /** The canonical text of a value, or undefined where PostgreSQL has to read it (other date styles, json, arrays, errors, …). */
 export function canonicalText(typeOid: number, text: string, timeZone: string): string | undefined {
   if (BUILT_IN_TEXT.has(typeOid)) return text;
+  if ((typeOid === Oid.int8 || typeOid === Oid.int4) && plainInteger(text) >= 0) return text;
   if (storageOf(typeOid, -1).class === 'opaque') return undefined;
   try {
     return textFromHeap(typeOid, -1, heapFromText(typeOid, -1, text, timeZone), CANONICAL_OUTPUT);

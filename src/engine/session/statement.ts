@@ -13,6 +13,8 @@ export interface Statement {
   paramTypes: number[];
   /** null: no rows. */
   fields: Field[] | null;
+  /** RowDescription of `fields` in text format, once it was asked for. */
+  described?: Buffer;
   /** What its last quick execution found. */
   quick?: QuickStatement;
 }

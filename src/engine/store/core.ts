@@ -8,6 +8,7 @@ import type { Lsn } from '../../model/log.js';
 import type { SetKey, ShardDef } from '../../model/table.js';
 import { Applier } from './applier.js';
 import { ColumnarStore } from './columnar.js';
+import { Converter } from './converter.js';
 import { type ConfigureHeap, HeapSet } from './heap.js';
 import { InstanceDb } from './instance-db.js';
 import { PublishLock } from './publish-lock.js';
@@ -23,9 +24,6 @@ export interface CoreOptions {
   onFatal: (error: unknown) => void;
   configureHeap: ConfigureHeap;
 }
-
-/** Conversions of CSV to Parquet that run at once, whatever the number of transactions. */
-const CONVERSIONS = 2;
 
 export class StoreCore {
   readonly options: CoreOptions;
@@ -44,8 +42,7 @@ export class StoreCore {
   readonly lastColumnar = new Map<SetKey, Lsn>();
   /** Everything up to here that concerns these stores has been given to them. */
   passed: Lsn;
-  private conversions = 0;
-  private readonly waitingConversions: (() => void)[] = [];
+  private readonly converter: Converter;
   private usedNames = new Set<string>();
 
   private constructor(options: CoreOptions, instance: InstanceDb, columnar: ColumnarStore) {
@@ -55,6 +52,7 @@ export class StoreCore {
     this.setsDirectory = join(options.directory, 'sets');
     this.temporaryDirectory = join(options.directory, 'tmp');
     this.applier = new Applier(columnar, this.lock, (name) => this.batchPath(name), options.onFatal);
+    this.converter = new Converter({ ...options, temporaryDirectory: this.temporaryDirectory });
     this.passed = instance.position;
   }
 
@@ -159,17 +157,9 @@ export class StoreCore {
     return first;
   }
 
-  /** A few conversions at a time, each on a connection of its own. */
-  async convert<T>(work: (conn: DuckDBConnection) => Promise<T>): Promise<T> {
-    if (this.conversions >= CONVERSIONS) await new Promise<void>((resolve) => this.waitingConversions.push(resolve));
-    else this.conversions++;
-    try {
-      return await this.columnar.connections.use(work);
-    } finally {
-      const next = this.waitingConversions.shift();
-      if (next === undefined) this.conversions--;
-      else next();
-    }
+  /** Reads files and writes files: it sees no shard. */
+  convert<T>(work: (conn: DuckDBConnection) => Promise<T>): Promise<T> {
+    return this.converter.run(work);
   }
 
   /** Counts a publication as under way until the function that it returns is called. */
@@ -211,6 +201,7 @@ export class StoreCore {
       set.close();
       if (!this.isListed(set)) set.remove();
     }
+    this.converter.close();
     this.columnar.close();
     this.instance.close();
     rmSync(this.temporaryDirectory, { recursive: true, force: true });

@@ -122,7 +122,7 @@ export function csvOptions(columns: [name: string, type: string][], bytes: numbe
   const line = Math.max(2 ** 21, bytes + 1);
   return (
     `columns={${spec}}, auto_detect=false, header=false, delim=',', quote='"', escape='"', nullstr='', allow_quoted_nulls=false, ` +
-    `new_line='\\n', max_line_size=${line}, buffer_size=${Math.max(2 ** 25, line)}`
+    `new_line='\\n', max_line_size=${line}, buffer_size=${2 * line}`
   );
 }
 

@@ -22,13 +22,17 @@ import type { BatchRef, ShardChanges } from '../../model/log.js';
 import { type HeapValue, type Storage, storageOf } from '../../model/storage.js';
 import type { ShardDef } from '../../model/table.js';
 import { duckNumber, duckRows } from './connections.js';
+import { syncEarly } from './converter.js';
 import { csvOptions, heapCsvRow, selectHeapCsv, temporaryFile } from './heap-duck.js';
 import { INLINE_BYTES } from './rows-batch.js';
 import { allColumns, columnName, quoteIdent, quoteText } from './sql.js';
 import { duplicateKey, keyPart, type UniqueKey, uniqueKeys } from './unique.js';
 
-/** Waiting CSV of a shard is converted when it is longer. */
-const CONVERT_BYTES = 2 ** 24;
+/** Waiting CSV of a shard is converted while more comes when it is longer than this, and than its share of what was converted before. */
+const CONVERT_BYTES = 2 ** 22;
+const CONVERT_SHARE = 1 / 8;
+/** A file stays below this, which bounds what its conversion takes in memory. */
+const MOST_CONVERT_BYTES = 2 ** 25;
 /** So many staged files are put together, so that the overlay and the record stay short. */
 const MERGE_FILES = 32;
 
@@ -70,6 +74,8 @@ export class ColumnarStaging {
   private files: StagedFile[] = [];
   private deletes = false;
   private base: boolean;
+  /** CSV that was given to conversion. */
+  private converted = 0;
   private failure: unknown;
 
   /** @param base does the shard's table exist outside of this transaction? */
@@ -113,7 +119,8 @@ export class ColumnarStaging {
     this.pending.rows += rows;
     this.pending.bytes += bytes.length;
     this.pending.longest = Math.max(this.pending.longest, bytes.length);
-    if (this.pending.bytes >= CONVERT_BYTES) await this.convertInBackground();
+    const enough = Math.min(Math.max(CONVERT_BYTES, this.converted * CONVERT_SHARE), MOST_CONVERT_BYTES);
+    if (this.pending.bytes >= enough) await this.convertInBackground();
   }
 
   private startPending(form: PendingCsv['form'], firstRid: number | undefined): PendingCsv {
@@ -127,12 +134,14 @@ export class ColumnarStaging {
     if (this.failure !== undefined) throw this.failure;
     const pending = this.pending!;
     this.pending = null;
+    this.converted += pending.bytes;
     this.converting = this.convert(pending).catch((error: unknown) => {
       this.failure = error;
     });
   }
 
-  private async convertPending(): Promise<void> {
+  /** Everything that was given is in staged files. Unlike `settle` it may run for many shards at once. */
+  async convertPending(): Promise<void> {
     if (this.pending !== null) await this.convertInBackground();
     await this.converting;
     if (this.failure !== undefined) throw this.failure;
@@ -174,6 +183,7 @@ export class ColumnarStaging {
     this.files.push({ path, rows });
     const copied = Number((await result.getRows())[0]?.[0]);
     if (copied !== rows) throw internalError(`${copied} rows of ${rows} were staged for ${this.shard.relation}`);
+    if (statSync(path).size > INLINE_BYTES) await syncEarly(path);
   }
 
   /** All that was given is in staged files and unique; after it `overlay` is true. */
@@ -317,8 +327,9 @@ export class ColumnarStaging {
     return { shardId: this.shard.shardId, nextRid: this.context.nextRid(this.shard.shardId), deleted, inserted: [], batches };
   }
 
+  /** Files of many short statements are put together, those of a bulk load are not. */
   private isSmall(): boolean {
-    return this.files.reduce((sum, file) => sum + statSync(file.path).size, 0) < CONVERT_BYTES;
+    return this.files.reduce((sum, file) => sum + statSync(file.path).size, 0) < this.files.length * INLINE_BYTES;
   }
 
   /** Removes what is staged in files. */

@@ -253,6 +253,7 @@ export class Transaction implements StoreTxn {
       const db = this.heapWriter(changes.shard.setKey);
       shards.push(changes.freeze(db, this.core.nextRid(shardId), () => this.newBatch(shardId, 'rows')));
     }
+    await Promise.all([...this.staged.values()].map((staging) => staging.convertPending()));
     for (const [shardId, staging] of this.staged) {
       const net = await staging.freeze(() => this.newBatch(shardId, 'parquet'));
       if (net.deleted.length > 0 || net.batches.length > 0) shards.push(net);

@@ -73,7 +73,8 @@ export class ClusterLinks implements Links {
   }
 
   stamp(content: number): CoordinatorStamp {
-    return { ...this.options.coordinator, contentTimeline: this.options.catalog.pair(content)?.timeline ?? 1 };
+    const { timeline, incarnation } = this.options.coordinator;
+    return { timeline, incarnation, contentTimeline: this.options.catalog.pair(content)?.timeline ?? 1 };
   }
 
   now(content: number): Connection | null {

@@ -44,6 +44,9 @@ export interface ConnectionOptions {
   authenticationTimeoutMs?: number;
 }
 
+const ERROR_RESPONSE = 0x45;
+const NOTICE_RESPONSE = 0x4e;
+
 /** Received and not yet handled: above it the socket is paused. */
 const INPUT_HIGH_WATER = 256 * 1024;
 /** Written in the same turn and not yet given to the socket. */
@@ -72,6 +75,8 @@ export class WireConnection {
   private output: Buffer[] = [];
   private outputBytes = 0;
   private flushScheduled = false;
+  /** Messages of a protocol cycle have been handled, and ReadyForQuery is not written yet. */
+  private inCycle = false;
   private readonly pushLater = (): void => {
     this.flushScheduled = false;
     this.pushOutput();
@@ -115,12 +120,16 @@ export class WireConnection {
     }
   }
 
-  /** Appends whole messages to the output. They leave at the end of the turn, or when enough has gathered. */
+  /**
+   * Appends whole messages to the output. They leave at the end of the turn, or when enough has gathered; while messages are being handled,
+   * with ReadyForQuery or Flush, so that the answer to one protocol cycle is one write (as in PostgreSQL). Errors and notices do not wait.
+   */
   write(bytes: Buffer): void {
     if (this.socket.destroyed || this.ending) return;
     this.output.push(bytes);
     this.outputBytes += bytes.length;
     if (this.outputBytes >= OUTPUT_BATCH) this.pushOutput();
+    else if (this.inCycle && bytes[0] !== ERROR_RESPONSE && bytes[0] !== NOTICE_RESPONSE) return;
     else if (!this.flushScheduled) {
       this.flushScheduled = true;
       setImmediate(this.pushLater);
@@ -240,7 +249,7 @@ export class WireConnection {
       // Messages that are here already need no waiting.
       const event = this.takeEvent() ?? (await this.nextEvent());
       if (event === undefined) return;
-
+      this.inCycle = true;
       switch (event.type) {
         case 'terminate':
           return;
@@ -312,6 +321,7 @@ export class WireConnection {
   }
 
   private ready(): void {
+    this.inCycle = false;
     this.write(backend.readyForQuery(this.session!.transactionStatus()));
   }
 

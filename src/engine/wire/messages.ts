@@ -133,8 +133,14 @@ export function parameterDescription(typeOids: readonly number[]): Buffer {
   return body.as('t');
 }
 
+/** @param tag ASCII. */
 export function commandComplete(tag: string): Buffer {
-  return new Body().string(tag).as('C');
+  const bytes = Buffer.allocUnsafe(6 + tag.length);
+  bytes[0] = 0x43;
+  bytes.writeInt32BE(5 + tag.length, 1);
+  bytes.latin1Write(tag, 5, tag.length);
+  bytes[5 + tag.length] = 0;
+  return bytes;
 }
 
 /** A DataRow in text format; for small answers. Bulk goes through codec/rowwriter. */
