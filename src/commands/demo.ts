@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, statSync } from 'node:fs';
 import { Flags } from '@oclif/core';
 import { demoDefinition } from '../cluster/config/definition.js';
 import { checkInstances } from '../cluster/ops/instance.js';
@@ -56,7 +56,7 @@ export default class Demo extends DamsonCommand<typeof Demo> {
       this.log(describePlan(plan, OPERATIONS).join('\n'));
       return { coordinatorDir: coordinator.datadir, port: coordinator.port, instances: definition.instances };
     }
-    if (!existsSync(flags.directory)) {
+    if (!isDirectory(flags.directory)) {
       await checkInstances(definition.instances);
       mkdirSync(flags.directory, { recursive: true, mode: 0o700 });
     }
@@ -80,4 +80,8 @@ export default class Demo extends DamsonCommand<typeof Demo> {
     await checkInstances(instances);
     await runPlan(plan, OPERATIONS, this.progress, { journalPath: journal });
   }
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 }

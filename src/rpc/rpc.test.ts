@@ -34,7 +34,7 @@ async function pair(handlers: Handlers): Promise<{ server: RpcServer; client: Rp
   return { server, client };
 }
 
-type Link = Pick<RpcClient, 'call' | 'open' | 'closed' | 'onClose'>;
+type Link = Pick<RpcClient, 'call' | 'ask' | 'open' | 'closed' | 'onClose'>;
 const links: [string, (handlers: Handlers) => Promise<Link>][] = [
   ['socket', async (handlers) => (await pair(handlers)).client],
   ['local', async (handlers) => localLink(handlers)],
@@ -49,6 +49,31 @@ async function collect(parts: AsyncIterable<unknown>): Promise<unknown[]> {
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
 
 describe.each(links)('calls over a %s link', (_name, link) => {
+  it('asks without a promise: in order, once each, errors included', async () => {
+    const client = await link({
+      add: ({ a, b }: { a: number; b: number }) => a + b,
+      bad: () => {
+        throw new SqlError('22012', 'division by zero');
+      },
+    });
+    const seen: unknown[] = [];
+    client.ask('add', { a: 1, b: 2 }, (error, value) => seen.push([error, value]));
+    client.ask('bad', {}, (error, value) => seen.push([(error as SqlError).sqlstate, value]));
+    const last = new Promise<void>((resolve) => {
+      client.ask('add', { a: 3, b: 4 }, (error, value) => {
+        seen.push([error, value]);
+        resolve();
+      });
+    });
+    expect(seen).toEqual([]);
+    await last;
+    expect(seen).toEqual([
+      [undefined, 3],
+      ['22012', undefined],
+      [undefined, 7],
+    ]);
+  });
+
   it('answers, from plain and asynchronous handlers', async () => {
     const client = await link({
       add: ({ a, b }: { a: number; b: number }) => a + b,

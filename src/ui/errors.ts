@@ -63,6 +63,8 @@ function argumentProblem(message: string, commands: string[]): { message: string
   const unknown = /^command (\S+) not found$/.exec(message)?.[1];
   if (unknown !== undefined) {
     const typed = unknown.replaceAll(':', ' ');
+    const command = commands.find((name) => typed.startsWith(`${name} `));
+    if (command !== undefined) return { message: `unexpected argument: ${typed.slice(command.length + 1)}`, hint: HELP };
     const meant = nearest(typed, commands);
     return {
       message: `there is no command "${typed}"`,

@@ -44,12 +44,12 @@ describe('EXPLAIN', () => {
 
   it('shows writes', async () => {
     expect(explainPlan(await cluster.plan('update orders set small = 1 where id = 2'), cluster)).toEqual([
-      'Update on orders (Damson)',
+      'Damson plan: update of orders',
       '  Engine: SQLite',
       "  Tasks: on the segments of '2'",
     ]);
     expect(explainPlan(await cluster.plan("insert into kinds values ('a', 1, 2)"), cluster)).toEqual([
-      'Insert on kinds (Damson)',
+      'Damson plan: insert into kinds',
       '  ->  Values: 1 row',
     ]);
   });

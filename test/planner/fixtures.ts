@@ -51,15 +51,17 @@ const WORDS = [
   '$1',
 ];
 
-export async function fixture(random: Random): Promise<Cluster> {
-  const cluster = await Cluster.create(TABLES);
+/** The rows of all tables, in the order in which they are drawn. */
+export function fixtureRows(random: Random): [table: string, rows: Row[]][] {
+  const loads: [string, Row[]][] = [];
+  const load = (table: string, list: Row[]) => loads.push([table, list]);
   const maybe = (value: () => string, chance = 0.12): string | null => (random.chance(chance) ? null : value());
   const numeric = (digits: number, scale: number) => (random.int(-(10 ** digits), 10 ** digits) / 10 ** scale).toFixed(scale);
   const date = () => new Date(Date.UTC(1995, 0, random.int(1, 12000))).toISOString().slice(0, 10);
   const stamp = () => `${date()} ${new Date(random.int(0, 86399999)).toISOString().slice(11, 23)}`;
   const word = () => random.pick(WORDS);
   const rows = (count: number, make: (i: number) => Row): Row[] => Array.from({ length: count }, (_, i) => make(i));
-  await cluster.load(
+  load(
     'orders',
     rows(60, (i) => [
       String(i + 1),
@@ -79,7 +81,7 @@ export async function fixture(random: Random): Promise<Cluster> {
       maybe(() => '{"a": 1}'),
     ]),
   );
-  await cluster.load(
+  load(
     'items',
     rows(120, (i) => [
       String(random.int(1, 65)),
@@ -89,7 +91,7 @@ export async function fixture(random: Random): Promise<Cluster> {
       maybe(word),
     ]),
   );
-  await cluster.load(
+  load(
     'events',
     rows(150, () => [
       String(random.int(1, 40)),
@@ -104,19 +106,25 @@ export async function fixture(random: Random): Promise<Cluster> {
       maybe(() => numeric(9, 4)),
     ]),
   );
-  await cluster.load(
+  load(
     'marks',
     rows(60, () => [String(random.int(1, 45)), maybe(word), maybe(() => String(random.int(1, 30)))]),
   );
-  await cluster.load('kinds', [
+  load('kinds', [
     ['view', '1', '0.500'],
     ['click', '2', '1.250'],
     ['buy', '3', '2.000'],
     ['gone', null, null],
   ]);
-  await cluster.load(
+  load(
     'plain',
     rows(20, (i) => [String(i), maybe(word), maybe(() => numeric(4, 2))]),
   );
+  return loads;
+}
+
+export async function fixture(random: Random): Promise<Cluster> {
+  const cluster = await Cluster.create(TABLES);
+  for (const [table, list] of fixtureRows(random)) await cluster.load(table, list);
   return cluster;
 }

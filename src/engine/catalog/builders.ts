@@ -351,7 +351,11 @@ function placementOp(row: SetPlacement): CatalogOp {
 
 function columnOf(table: TableDef, name: string): ColumnDef {
   const column = table.columns.find((candidate) => candidate.name === name);
-  if (column === undefined) throw new SqlError('42703', `column "${name}" of relation "${table.name}" does not exist`);
+  if (column === undefined) {
+    throw new SqlError('42703', `column "${name}" of relation "${table.name}" does not exist`, {
+      hint: `Its columns are ${table.columns.map((candidate) => candidate.name).join(', ')}.`,
+    });
+  }
   return column;
 }
 
@@ -373,6 +377,7 @@ function uniqueWithoutDistributionColumn(table: TableDef): SqlError {
   return new SqlError('0A000', `cannot create constraint on "${table.name}"`, {
     detail:
       'Distributed relations cannot have UNIQUE, EXCLUDE, or PRIMARY KEY constraints that do not include the partition column (with an equality operator if EXCLUDE).',
+    hint: 'Add the distribution column to the constraint, or distribute the table by a column of it.',
   });
 }
 

@@ -71,8 +71,8 @@ function refuseUnsupported(front: FrontTable): void {
   const complex = front.indexes.find((index) => index.unique && index.complex);
   if (complex !== undefined) {
     throw notSupported(
-      `unique index "${complex.name}" has an expression or a predicate`,
-      'A unique index must be over plain columns.',
+      `unique index "${complex.name}" has an expression, a predicate, NULLS NOT DISTINCT, or is DEFERRABLE`,
+      'A unique index must be over plain columns, with NULLs distinct, and checked at once.',
     );
   }
   if (front.triggers > 0) throw notSupported(`triggers on table "${front.name}" are not supported`, 'Drop the trigger.');

@@ -152,8 +152,8 @@ export class CopyRouter {
     return blocks;
   }
 
-  /** Routes rows that the front has computed: canonical CSV of all table columns. */
-  routeCanonical(csv: Buffer): number {
+  /** Routes rows that the front has computed: canonical CSV of all table columns. `lineOf` tells an error where its row stands, if that is known. */
+  routeCanonical(csv: Buffer, lineOf: (row: number) => number | undefined = () => undefined): number {
     const { distribution } = this.config;
     const reader = new CanonicalCsvReader(csv);
     let rows = 0;
@@ -162,7 +162,7 @@ export class CopyRouter {
       let index = 0;
       if (distribution !== null) {
         const value = row[distribution.columnIndex];
-        if (value === null || value === undefined) throw this.nullKey();
+        if (value === null || value === undefined) throw this.nullKey(lineOf(rows));
         const bytes = Buffer.from(value, 'utf8');
         index = rangeIndexOf(this.hash!(bytes, 0, bytes.length), distribution.shardCount);
       }
@@ -488,7 +488,7 @@ export class CopyRouter {
   }
 
   private nullField(field: number): boolean {
-    if (field === this.hashInput) throw this.nullKey();
+    if (field === this.hashInput) throw this.nullKey(this.line + this.quotedLines);
     if (this.notNull[field]) return false;
     const { row } = this;
     this.fieldStart[field] = this.fieldEnd[field] = row.used;
@@ -537,14 +537,15 @@ export class CopyRouter {
     return this.shards[index]!;
   }
 
-  private nullKey(): SqlError {
+  private nullKey(line: number | undefined): SqlError {
     const { tableName, tableColumns, distribution } = this.config;
     const column = distribution === null ? undefined : tableColumns[distribution.columnIndex];
     const message =
       column?.notNull === true
         ? `null value in column "${column.name}" of relation "${tableName}" violates not-null constraint`
         : `the distribution column "${column?.name}" of relation "${tableName}" cannot be NULL`;
-    return new SqlError('23502', message, { table: tableName, column: column?.name });
+    const where = line === undefined ? undefined : `COPY ${tableName}, line ${line}`;
+    return new SqlError('23502', message, { table: tableName, column: column?.name, where });
   }
 
   // Lines --------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@ import { internalError, SqlError } from '../../core/errors.js';
 import type { CopyOptions } from './copy-options.js';
 
 const BACKSLASH = 0x5c;
+/** Type and length of a message. */
+const COPY_DATA_HEADER = 5;
 
 /** Bytes that text format writes as a backslash and a letter: the letter. */
 const TEXT_ESCAPES = new Map<number, number>([
@@ -60,14 +62,31 @@ export class CopyOutWriter {
 
   /** Lines of whole, concatenated DataRow messages. */
   lines(dataRows: Buffer): Buffer {
+    this.each(dataRows, (start, end) => this.line(dataRows, start, end));
+    return this.take();
+  }
+
+  /** The same lines as CopyData messages, one for each row: the protocol promises so, and some clients rely on it. */
+  messages(dataRows: Buffer): Buffer {
+    this.each(dataRows, (start, end) => {
+      const at = this.used;
+      this.reserve(COPY_DATA_HEADER);
+      this.used += COPY_DATA_HEADER;
+      this.line(dataRows, start, end);
+      this.out[at] = 0x64;
+      this.out.writeInt32BE(this.used - at - 1, at + 1);
+    });
+    return this.take();
+  }
+
+  private each(dataRows: Buffer, row: (start: number, end: number) => void): void {
     let at = 0;
     while (at < dataRows.length) {
       if (dataRows[at] !== 0x44) throw internalError('a message in a COPY result is no DataRow');
       const end = at + 1 + dataRows.readInt32BE(at + 1);
-      this.line(dataRows, at + 5, end);
+      row(at + 5, end);
       at = end;
     }
-    return this.take();
   }
 
   private line(src: Buffer, start: number, end: number): void {

@@ -125,9 +125,10 @@ function parseDecimal(text: string, storage: Storage): number | bigint {
   const parsed = parseNumeric(text);
   if (parsed.kind === 'finite') return narrow(roundNumeric(parsed, precision, scale).digits);
   if (parsed.text !== 'NaN') throw fieldOverflow(precision, scale, true);
-  throw new SqlError('22003', 'NaN cannot be stored in a numeric column with precision and scale', {
-    hint: 'Use numeric without precision, or double precision.',
-  });
+  throw notSupported(
+    'NaN cannot be stored in a numeric column with precision and scale',
+    'Use numeric without precision, or double precision.',
+  );
 }
 
 function fieldOverflow(precision: number, scale: number, infinite: boolean): SqlError {

@@ -33,6 +33,7 @@ import { announce, instanceShare, readIdentity } from './identity.js';
 import { LiveFactSource } from './live-facts.js';
 import { type DirectoryLock, lockDirectory } from './lock-file.js';
 import { durableSequences } from './sequences.js';
+import { warmFront } from './warm.js';
 
 export type StopMode = 'smart' | 'fast' | 'immediate';
 
@@ -209,6 +210,7 @@ class CoordinatorStart {
     this.state = 'up';
     announce(datadir, wire.port);
     logger.info({ port: wire.port, pid: process.pid, ...coordinator }, 'the cluster takes clients');
+    warmFront(front, logger);
     return { port: wire.port, stop: (mode) => this.stop(mode), ended: this.ended };
   }
 

@@ -120,7 +120,7 @@ export class ShardLoad {
       columns: this.table.columns.map((column) => column.attnum),
     };
     const computed = await this.ctx.computing.copy(this.input.copySql, block.bytes, block.firstLine, target, this.ctx.front);
-    this.rows += this.router.routeCanonical(computed.csv);
+    this.rows += this.router.routeCanonical(computed.csv, lineOf(block));
   }
 
   private async flush(least: number): Promise<void> {
@@ -161,6 +161,15 @@ export class ShardLoad {
     const shard = this.shards[0]!;
     return { shard, contents: this.ctx.view().placement(shard.setKey).contents, firstRid: this.deps.rids.first(shard.shardId) };
   }
+}
+
+/** The input line of a row of a block; unknown where some row has more lines than one. */
+function lineOf(block: CopyBlock & { kind: 'odd' }): (row: number) => number | undefined {
+  return (row) => {
+    let lines = 0;
+    for (let at = block.bytes.indexOf(0x0a); at >= 0; at = block.bytes.indexOf(0x0a, at + 1)) lines++;
+    return lines > block.rows ? undefined : block.firstLine + row;
+  };
 }
 
 /** One streamed `copy`, whose error is seen at once, also while a part waits to be taken. */

@@ -74,8 +74,9 @@ describe('pieces of an answer', () => {
     const pieces = new Pieces(duckdb);
     const file = await parquetOf('SELECT 100::BIGINT AS o0');
     await pieces.append(task(0), { bytes: await blockOf('SELECT 1::BIGINT AS o0'), rows: 1 });
-    await pieces.append(task(1), { bytes: file.subarray(0, 7), rows: 0 });
-    await pieces.append(task(1), { bytes: file.subarray(7), rows: 1 });
+    const second = task(1);
+    await pieces.append(second, { bytes: file.subarray(0, 7), rows: 0 });
+    await pieces.append(second, { bytes: file.subarray(7), rows: 1 });
     await pieces.append(task(2), { bytes: await blockOf('SELECT 1000::INTEGER AS o0'), rows: 1 });
     expect(pieces.inMemory).toBe(false);
     expect(await answer(pieces, sum)).toEqual([[1101n, 3n]]);

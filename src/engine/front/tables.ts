@@ -33,7 +33,7 @@ LEFT JOIN LATERAL (
     'name', ic.relname, 'unique', i.indisunique, 'primary', i.indisprimary,
     'attnums', (SELECT pg_catalog.array_agg(k.attnum ORDER BY k.place) FROM pg_catalog.unnest(i.indkey) WITH ORDINALITY k(attnum, place)
                 WHERE k.place <= i.indnkeyatts),
-    'complex', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL, 'method', iam.amname) ORDER BY ic.relname) AS list
+    'complex', i.indexprs IS NOT NULL OR i.indpred IS NOT NULL OR i.indnullsnotdistinct OR NOT i.indimmediate, 'method', iam.amname) ORDER BY ic.relname) AS list
   FROM pg_catalog.pg_index i
   JOIN pg_catalog.pg_class ic ON ic.oid = i.indexrelid
   JOIN pg_catalog.pg_am iam ON iam.oid = ic.relam

@@ -197,7 +197,7 @@ async function copyTo(session: Session, kind: CopyKind): Promise<string> {
     describe: begin,
     rows: (messages, rows) => {
       count += rows;
-      session.connection.write(copyData(writer!.lines(messages)));
+      session.connection.write(writer!.messages(messages));
       return session.connection.flush();
     },
   };

@@ -129,6 +129,23 @@ describe('lock manager', () => {
     expect([waiting.error?.sqlstate, locks.waiters]).toEqual(['57014', 0]);
   });
 
+  it('says whether a reader would get a lock at once', async () => {
+    const locks = new LockManager();
+    expect(locks.shared('k')).toBe(true);
+    ask(locks, 'a', [on('k', 'S')]);
+    ask(locks, 'b', [on('k', 'A')]);
+    expect(locks.shared('k')).toBe(true);
+    const ddl = ask(locks, 'c', [on('k', 'X')]);
+    await turn();
+    expect([ddl.state, locks.shared('k')]).toEqual(['waiting', false]);
+    locks.releaseAll('a');
+    locks.releaseAll('b');
+    await turn();
+    expect([ddl.state, locks.shared('k')]).toEqual(['granted', false]);
+    locks.releaseAll('c');
+    expect(locks.shared('k')).toBe(true);
+  });
+
   it('imports the locks of a prepared transaction', async () => {
     const locks = new LockManager();
     locks.import('1.1.1', [on('set:c2_0', 'X')]);

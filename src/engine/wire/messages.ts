@@ -138,7 +138,7 @@ export function commandComplete(tag: string): Buffer {
   const bytes = Buffer.allocUnsafe(6 + tag.length);
   bytes[0] = 0x43;
   bytes.writeInt32BE(5 + tag.length, 1);
-  bytes.latin1Write(tag, 5, tag.length);
+  bytes.write(tag, 5, 'latin1');
   bytes[5 + tag.length] = 0;
   return bytes;
 }

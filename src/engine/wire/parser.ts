@@ -79,6 +79,7 @@ export type Phase = 'startup' | 'authentication' | 'normal';
 const LIMITS = { startup: 10000, authentication: 65536 };
 export const DEFAULT_MAX_MESSAGE_BYTES = 256 * 1024 * 1024;
 
+const COPY_DATA = 0x64;
 const CANCEL_REQUEST = 80877102;
 const SSL_REQUEST = 80877103;
 const GSS_REQUEST = 80877104;
@@ -97,6 +98,8 @@ export class FrontendParser {
   private buffered = 0;
   /** Bytes that the message at the front needs; joining is put off until they are there. */
   private needed = 0;
+  /** Bytes of a CopyData message that are still to come: its beginning has been given away. */
+  private copyLeft = 0;
 
   constructor(private readonly maxMessageBytes = DEFAULT_MAX_MESSAGE_BYTES) {}
 
@@ -110,30 +113,60 @@ export class FrontendParser {
     this.buffered += chunk.length;
   }
 
-  /** The next whole message; undefined where more bytes are needed. */
+  /** The next whole message, or a part of the data of a COPY, whose messages mean nothing; undefined where more bytes are needed. */
   next(): FrontendEvent | undefined {
+    if (this.copyLeft > 0) return this.copyPart();
     const header = this.phase === 'startup' ? 4 : 5;
     if (this.buffered < header || this.buffered < this.needed) return undefined;
-    const front = this.joined();
+    let front = this.chunks[0]!;
+    if (front.length < header) front = this.joined();
     const length = front.readInt32BE(header - 4);
-    const limit = this.phase === 'normal' ? this.maxMessageBytes : LIMITS[this.phase];
-    if (length < (header === 4 ? 8 : 4)) throw protocolViolation('invalid message length');
-    if (length > limit) {
-      throw this.phase === 'normal'
-        ? new SqlError('54000', `a message of ${length} bytes is longer than the limit of ${limit} bytes`, { fatal: true })
-        : protocolViolation('invalid length of startup packet');
-    }
+    this.checkLength(length, header);
     const total = header - 4 + length;
     if (front.length < total) {
-      this.needed = total;
-      return undefined;
+      if (this.phase === 'normal' && front[0] === COPY_DATA) {
+        this.copyLeft = total - header;
+        this.take(header);
+        return this.copyPart();
+      }
+      if (this.buffered < total) {
+        this.needed = total;
+        return undefined;
+      }
+      front = this.joined();
     }
     this.needed = 0;
     const body = front.subarray(header, total);
-    this.chunks = front.length === total ? [] : [front.subarray(total)];
-    this.buffered -= total;
+    this.take(total);
     if (header === 4) return readStartup(body);
     return this.phase === 'authentication' ? readAuthentication(front[0]!, body) : readMessage(front[0]!, body);
+  }
+
+  private checkLength(length: number, header: number): void {
+    const limit = this.phase === 'normal' ? this.maxMessageBytes : LIMITS[this.phase];
+    if (length < (header === 4 ? 8 : 4)) throw protocolViolation('invalid message length');
+    if (length <= limit) return;
+    throw this.phase === 'normal'
+      ? new SqlError('54000', `a message of ${length} bytes is longer than the limit of ${limit} bytes`, { fatal: true })
+      : protocolViolation('invalid length of startup packet');
+  }
+
+  /** What is here of a CopyData message, as it came. */
+  private copyPart(): FrontendEvent | undefined {
+    const front = this.chunks[0];
+    if (front === undefined) return undefined;
+    const bytes = front.subarray(0, this.copyLeft);
+    this.copyLeft -= bytes.length;
+    this.take(bytes.length);
+    return { type: 'copyData', bytes };
+  }
+
+  /** Passes over bytes of the first chunk. */
+  private take(count: number): void {
+    const front = this.chunks[0]!;
+    if (count === front.length) this.chunks.shift();
+    else this.chunks[0] = front.subarray(count);
+    this.buffered -= count;
   }
 
   private joined(): Buffer {
