@@ -31,7 +31,9 @@ export function damson(args: string[], options: { show?: boolean; allow?: number
     child.once('error', reject);
     child.once('close', (code) => {
       if (![0, ...(options.allow ?? [])].includes(code ?? -1)) {
-        reject(new Error(`damson ${args.join(' ')} ended with ${code}\n${stderr}${stdout}`));
+        const why = stderr.split('\n').filter((line) => /^(Error|ERROR|Hint|HINT|Log): /.test(line));
+        const said = options.show ? 'its error stands above' : why.join('\n').replace(/^Error: /, '') || stderr;
+        reject(new Error(`damson ${args.join(' ')} ended with ${code}: ${said}`));
       } else resolve({ code: code ?? -1, stdout, stderr });
     });
   });

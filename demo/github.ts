@@ -92,7 +92,7 @@ function payloadOf(type: string, id: number, next: () => number): string {
 
 const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
 
-/** What is known of the generated events without asking a database. */
+/** What is known of the events that were generated so far, without asking a database. */
 export interface EventFacts {
   rows: number;
   bytes: number;
@@ -117,11 +117,12 @@ export function* eventBlocks(count: number, seed: number, facts: EventFacts): Ge
     facts.byType.set(type, (facts.byType.get(type) ?? 0) + 1);
     facts.byRepo.set(repoId, (facts.byRepo.get(repoId) ?? 0) + 1);
     if (text.length > 256 * 1024) {
+      facts.rows = id;
       yield flushBlock(text, facts);
       text = '';
     }
   }
-  facts.rows += count;
+  facts.rows = count;
   if (text !== '') yield flushBlock(text, facts);
 }
 

@@ -7,7 +7,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import type { ClusterStatus, ExpansionReport, ReplicaCheck } from '../src/model/admin.js';
 import { connect, damson, damsonJson, rows, type Target, value } from './damson.js';
 import { EVENT_COLUMNS, EVENT_TYPES, type EventFacts, eventBlocks, noFacts, repoBlocks, SCHEMA, userBlocks } from './github.js';
-import { check, failedChecks, indent, liveLine, number, say, seconds, section } from './screen.js';
+import { check, emphasis, failedChecks, indent, liveLine, number, say, seconds, section } from './screen.js';
 import { FIRST_OWN_EVENT, startReader, startWriter, verifyWriter } from './workload.js';
 
 const SEED = 20_240_101;
@@ -26,7 +26,24 @@ const directory = flags.directory;
 const at = ['-d', directory];
 const target: Target = { host: '127.0.0.1', port: Number(flags['base-port']) };
 
+/** Said when the demo does not come to its end. */
+function whatIsLeft(): string {
+  return existsSync(`${directory}/coordinator/cluster.json`)
+    ? `the cluster is left as it is: damson state -e -d ${directory} shows it, damson delete -d ${directory} removes it`
+    : 'there is no cluster: nothing was made';
+}
+
 async function main(): Promise<void> {
+  if (!Number.isInteger(events) || events < 1000 || !Number.isInteger(target.port)) {
+    process.stderr.write(
+      'Error: --events and --base-port are whole numbers, --events at least 1000\nHint: npm run demo -- --events 100000\n',
+    );
+    process.exit(2);
+  }
+  process.once('SIGINT', () => {
+    process.stderr.write(`\nError: interrupted\nHint: ${whatIsLeft()}; run the demo again and it begins anew\n`);
+    process.exit(130);
+  });
   try {
     await createCluster();
     const facts = await loadTables();
@@ -37,7 +54,7 @@ async function main(): Promise<void> {
     await summary();
   } catch (error) {
     process.stderr.write(
-      `\nError: ${(error as Error).message}\nHint: the cluster is left as it is; damson state -d ${directory} -e shows it, damson delete -d ${directory} removes it\n`,
+      `\nError: ${(error as Error).message}\n${/\nHint: /.test((error as Error).message) ? '' : `Hint: ${whatIsLeft()}\n`}`,
     );
     process.exit(2);
   }
@@ -101,11 +118,18 @@ async function copy(
   facts?: EventFacts,
 ): Promise<number> {
   const live = liveLine();
+  const started = performance.now();
   const stream = client.query(copyFrom(`COPY ${table} (${columns}) FROM STDIN (FORMAT csv)`));
   const finished = once(stream, 'finish');
   for (const block of blocks) {
     if (!stream.write(block)) await Promise.race([once(stream, 'drain'), finished]);
-    if (facts !== undefined) live.update(`${table}: ${(facts.bytes / 1e6).toFixed(0)} MB sent`);
+    if (facts !== undefined) {
+      const rate = Math.round(facts.rows / ((performance.now() - started) / 1000));
+      const percent = Math.floor((100 * facts.rows) / events);
+      live.update(
+        `${table}: ${percent} %, ${number(facts.rows)} rows, ${(facts.bytes / 1e6).toFixed(0)} MB, ${number(rate)} rows/s`,
+      );
+    }
   }
   stream.end();
   await finished;
@@ -166,7 +190,9 @@ async function ask(client: pg.Client, { title, sql, expected }: Question): Promi
   const ms = performance.now() - started;
   say(indent((await damson(['sql', ...at, '-c', sql])).stdout.trimEnd()));
   const plan = (await rows(client, `EXPLAIN ${sql}`)).map(([line]) => line as string);
-  say(`   Plan: ${plan[0]}   Time: ${ms.toFixed(1)} ms`);
+  const kind = /^Damson plan: (\S+)/.exec(plan[0] ?? '')?.[1] ?? plan[0];
+  say(`   ${emphasis(`Plan: ${kind}`)}   Time: ${ms.toFixed(1)} ms`);
+  say(indent(plan.slice(1).join('\n'), '   '));
   if (expected !== undefined) check('the answer is the one that the generator knows', (await value(client, sql)) === expected);
 }
 

@@ -16,10 +16,13 @@ export function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+/** Bold on a terminal. */
+export const emphasis = (text: string) => paint(1, text);
+
 export function indent(text: string, by = '   '): string {
   return text
     .split('\n')
-    .map((line) => by + line)
+    .map((line) => (by + line).trimEnd())
     .join('\n');
 }
 
@@ -35,7 +38,8 @@ export function failedChecks(): readonly string[] {
 
 /** One line that is rewritten on a terminal, and printed now and then elsewhere. */
 export function liveLine(): { update(text: string): void; done(text: string): void } {
-  let last = 0;
+  // The first one only after a while: what ends sooner needs no progress.
+  let last = performance.now();
   return {
     update: (text) => {
       if (colour) process.stdout.write(`\r\u001b[K  ${text}`);

@@ -3,8 +3,11 @@ import pino from 'pino';
 /** The logger of a process. JSON lines, to a file for daemons and to standard error otherwise. */
 export type Logger = pino.Logger;
 
+/** Lines that cannot be written wait up to this many bytes, then are dropped. */
+const MAX_UNWRITTEN = 1024 * 1024;
+
 /**
- * Makes the root logger.
+ * Makes the root logger. Logging never throws.
  * @param options.file appended to when given; standard error otherwise.
  * @param options.name the process, as it stands in each line.
  */
@@ -12,7 +15,8 @@ export function createLogger(options: { name: string; file?: string; level?: str
   const destination =
     options.file === undefined
       ? pino.destination({ dest: 2, sync: true })
-      : pino.destination({ dest: options.file, sync: true, mkdir: true });
+      : pino.destination({ dest: options.file, sync: true, mkdir: true, maxLength: MAX_UNWRITTEN });
+  survive(destination);
   return pino(
     {
       name: options.name,
@@ -22,6 +26,19 @@ export function createLogger(options: { name: string; file?: string; level?: str
     },
     destination,
   );
+}
+
+/** A full disk must not keep a process from going on, or from ending after a fatal line: what cannot be written is lost. */
+function survive(destination: ReturnType<typeof pino.destination>): void {
+  destination.on('error', () => undefined);
+  const flush = destination.flushSync.bind(destination);
+  destination.flushSync = () => {
+    try {
+      flush();
+    } catch {
+      // Nowhere to say it.
+    }
+  };
 }
 
 /** A logger that drops everything, for pure tests. */

@@ -1,8 +1,10 @@
 /** What users get wrong: a clear error with a hint, the right exit code, and nothing lost. */
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type CommandResult, DemoCluster, damson, freePorts, psql, psqlVersion, startDamson } from '../helpers/damson.js';
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let cluster: DemoCluster;
 

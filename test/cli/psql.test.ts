@@ -1,6 +1,8 @@
 /** What psql asks of the catalogs. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { DemoCluster, damson, psql, psqlVersion } from '../helpers/damson.js';
+
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 180_000 });
 
 let cluster: DemoCluster;
 

@@ -10,7 +10,7 @@ import { Workload } from './workload.js';
 const random = seeded(seedOf('moves'));
 /** Rows of each of the two large tables: with RATE a copy takes long enough to be met in it. */
 const ROWS = 24_000;
-const RATE = 400_000;
+const RATE = 800_000;
 let cluster: FaultCluster;
 let client: pg.Client;
 let work: Workload;
@@ -98,7 +98,9 @@ describe('an expansion', () => {
   it('is rolled back before anything has switched, also when a move had begun', async () => {
     const made = await cluster.newSegments(1);
     await (await cluster.begin('admin.expandAdd', { instances: made })).result;
-    const run = await begin({ rate: 100_000 });
+    const short = await begin({ rate: 20_000, durationMs: 300 });
+    expect((await short.result).reason).toBe('time');
+    const run = await begin({ rate: 20_000 });
     await cluster.eventually('a move has begun', async () => run.messages.length > 0);
     const again = await begin().then((second) => second.result.catch((error: Error) => error.message));
     expect(again).toContain('another operation is running');

@@ -28,7 +28,9 @@ describe('one segment with one shard', () => {
       await client.query(`DELETE FROM ${table} WHERE id > 900`);
       expect(await rows(client, `SELECT count(*), count(*) FILTER (WHERE v = 'new') FROM ${table}`)).toEqual([['900', '10']]);
       expect(await rows(client, `SELECT a.v FROM ${table} a JOIN ${table} b USING (id) WHERE b.id = 11`)).toEqual([['v11']]);
-      expect(await rows(client, 'SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = $1::regclass', [table])).toEqual([['1']]);
+      expect(await rows(client, 'SELECT count(*) FROM pg_dist_shard WHERE logicalrelid = $1::regclass', [table])).toEqual([
+        ['1'],
+      ]);
     });
   }
 });
@@ -93,7 +95,8 @@ describe('wide, long and many', () => {
       const table = `wide_${method}`;
       const columns = Array.from({ length: 300 }, (_, n) => `c${n} ${n % 2 === 0 ? 'int' : 'text'}`);
       await client.query(`CREATE TABLE ${table} (${columns.join(', ')}) USING ${method} DISTRIBUTED BY (c0)`);
-      const line = (k: number) => Array.from({ length: 300 }, (_, n) => (n % 2 === 0 ? String(k + n) : `'t${k}-${n}'`)).join(', ');
+      const line = (k: number) =>
+        Array.from({ length: 300 }, (_, n) => (n % 2 === 0 ? String(k + n) : `'t${k}-${n}'`)).join(', ');
       await client.query(`INSERT INTO ${table} VALUES (${line(1)}), (${line(2)}), (${line(3)})`);
       await client.query(`UPDATE ${table} SET c298 = -1, c299 = 'last' WHERE c0 = 2`);
       const all = await rows(client, `SELECT * FROM ${table} WHERE c0 = 2`);
@@ -129,7 +132,19 @@ describe('wide, long and many', () => {
 
   for (const method of ['heap', 'columnar']) {
     it(`hostile names of ${method} tables`, async () => {
-      const names = ['we"ird', 'with space', 'größe', 'select', "quo'te", 'x'.repeat(63), 'ü'.repeat(31), 'a;b--c', '表', 'back\\slash', 'Upper'];
+      const names = [
+        'we"ird',
+        'with space',
+        'größe',
+        'select',
+        "quo'te",
+        'x'.repeat(63),
+        'ü'.repeat(31),
+        'a;b--c',
+        '表',
+        'back\\slash',
+        'Upper',
+      ];
       const quoted = (name: string) => `"${name.replaceAll('"', '""')}"`;
       for (const name of names) {
         const schema = quoted(`${method === 'heap' ? 'h' : 'c'}${name}`.slice(0, name.startsWith('ü') ? 32 : 63));
@@ -138,7 +153,9 @@ describe('wide, long and many', () => {
         await client.query(`CREATE TABLE ${schema}.${q} (${q} int, "v ""2""" text) USING ${method} DISTRIBUTED BY (${q})`);
         await client.query(`INSERT INTO ${schema}.${q} VALUES (1, 'one'), (2, $1)`, [name]);
         await client.query(`UPDATE ${schema}.${q} SET "v ""2""" = "v ""2""" || '!' WHERE ${q} = 2`);
-        const found = await client.query(`SELECT ${q}, "v ""2""" AS ${q}, count(*) OVER () FROM ${schema}.${q} AS ${q} WHERE ${q}.${q} > 1`);
+        const found = await client.query(
+          `SELECT ${q}, "v ""2""" AS ${q}, count(*) OVER () FROM ${schema}.${q} AS ${q} WHERE ${q}.${q} > 1`,
+        );
         expect(found.fields.map((field) => field.name)).toEqual([name, name, 'count']);
         const read = await rows(client, `SELECT * FROM ${schema}.${q} ORDER BY ${q}`);
         expect(read).toEqual([
@@ -156,7 +173,9 @@ describe('wide, long and many', () => {
     await client.query('CREATE TABLE one.same (id int, v text) DISTRIBUTED BY (id)');
     await client.query('CREATE TABLE two.same (id int, w int) USING columnar DISTRIBUTED BY (id)');
     await client.query('CREATE TABLE two.copied (id int) DISTRIBUTED REPLICATED');
-    await client.query("INSERT INTO one.same VALUES (1, 'one'); INSERT INTO two.same VALUES (1, 2); INSERT INTO two.copied VALUES (9)");
+    await client.query(
+      "INSERT INTO one.same VALUES (1, 'one'); INSERT INTO two.same VALUES (1, 2); INSERT INTO two.copied VALUES (9)",
+    );
     expect(await rows(client, 'SELECT v, w FROM one.same JOIN two.same USING (id)')).toEqual([['one', 2]]);
     await client.query('DROP SCHEMA two CASCADE');
     await expect(client.query('SELECT * FROM two.same')).rejects.toMatchObject({ code: '42P01' });

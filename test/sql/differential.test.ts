@@ -83,3 +83,72 @@ describe('statements against PostgreSQL', () => {
     expect(campaign.wrong).toEqual([]);
   }, 600_000);
 });
+
+/** One statement each; `|||` stands before JSON parameters, `+` marks what has to be answered rather than refused. */
+const NAMED: [subject: string, statements: string[]][] = [
+  [
+    'floats keep -0, NaN and infinities',
+    [
+      "+insert into orders (id, ratio) values (9001, '-0'), (9002, 'NaN'), (9003, '-Infinity')",
+      "+insert into events (id, score) values (9001, '-0'), (9002, 'NaN'), (9003, '-Infinity')",
+      '+select id, ratio, -ratio from orders where id > 9000',
+      '+select id, score, -score from events where id > 9000',
+    ],
+  ],
+  [
+    'INSERT … SELECT of what only PostgreSQL can compute',
+    [
+      "+insert into marks (id, tag, w) select id + 9100, to_char(placed, 'YYYY-MM'), count(*) over () from orders where id < 9 and placed is not null",
+      "+insert into orders (id, note) select id + 9200, note from orders where note ~ '^[ab]'",
+      '+insert into orders (id, code) select id + 9300, repeat(note, 3) from orders where id < 9 and note is not null',
+      '+insert into items (id, qty) select id + 9400, 1 / (id - 5) from orders where id < 9',
+      '+insert into orders (id, note) select id + 9500, note from orders where false and upper(note) is null',
+      '+insert into marks (id, tag) select null, status from orders',
+    ],
+  ],
+  [
+    'literals of an INSERT … SELECT, coerced to their columns',
+    [
+      "+insert into orders (id, status, amount, code, note) select id + 9600, 'abc', '1.25', 'x', null from orders where id < 4",
+      "+insert into events (id, code, value, day) select id + 9600, 'x', 2.5, '2024-01-01' from orders where id < 4",
+      "+insert into orders (id, status) select id + 9700, 'far too long for it' from orders where id < 4",
+      '+insert into orders (id, amount, status) select id + 9800, $1, $2 from orders where id < 4 ||| ["3.14159", "p"]',
+    ],
+  ],
+  [
+    'an UPDATE that assigns the distribution column to itself',
+    ['+update items set id = id where id = 3', '+update marks set id = id'],
+  ],
+  [
+    'conditions that raise where the rows are',
+    ["select id from events where kind like '%\\\\' ", 'select id from events where day > $1 ||| ["0044-01-01 BC"]'],
+  ],
+];
+
+describe('found differences', () => {
+  beforeAll(async () => {
+    for (const { name } of TABLES) await pair.both(`drop table if exists ${name}`);
+    await createFixture(new Random(7));
+  });
+
+  it.each(NAMED)('%s', async (_, statements) => {
+    const campaign = new Campaign();
+    for (const one of statements) {
+      const [text, params] = one.replace(/^\+/, '').split(' ||| ');
+      await campaign.run({ sql: text!, ...(params === undefined ? {} : { params: JSON.parse(params) }) });
+    }
+    for (const { name } of TABLES) await campaign.contents(name, 'all');
+    expect(campaign.wrong).toEqual([]);
+    if (statements.every((one) => one.startsWith('+'))) expect(campaign.figures.refused).toBeUndefined();
+  });
+
+  it('a statement without tables ends when its time is over, and others go on', async () => {
+    const other = await pair.cluster.client();
+    await pair.client.query('set statement_timeout = 2000');
+    const long = pair.ours('select count(*) from generate_series(1, 2000000000)');
+    expect((await other.query("select 1 as one from pg_class where relname = 'orders'")).rows).toEqual([{ one: 1 }]);
+    expect(await long).toMatchObject({ code: '57014' });
+    await pair.client.query('set statement_timeout = 0');
+    await other.end();
+  });
+});

@@ -174,7 +174,7 @@ export class WriteGenerator {
         writes: 'plain',
       },
       {
-        sql: `INSERT INTO kinds (kind, rank) SELECT 'k' || (l.id + ${base}), l.n / (l.n - 3) FROM events l WHERE l.n IS NOT NULL AND l.id < ${random.int(2, 9)}`,
+        sql: `INSERT INTO kinds (kind, rank) SELECT 'k' || (l.id + ${base}), l.small / (l.small - 3) FROM orders l WHERE l.id < ${random.int(2, 30)}`,
         writes: 'kinds',
       },
       { sql: `INSERT INTO items (id, price) SELECT id + ${base}, avg(value) FROM events GROUP BY id`, writes: 'items' },

@@ -119,7 +119,12 @@ export async function startDaemon(datadir: string, timeoutMs = 60_000): Promise<
       cwd: datadir,
       detached: true,
       stdio: ['ignore', out, out],
-      env: { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32' },
+      env: {
+        ...process.env,
+        UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '32',
+        // glibc raises this by itself, and then keeps the large buffers that were freed: some 60 MB of a coordinator.
+        MALLOC_MMAP_THRESHOLD_: process.env.MALLOC_MMAP_THRESHOLD_ ?? '1048576',
+      },
     });
   } finally {
     closeSync(out);

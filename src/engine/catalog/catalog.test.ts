@@ -27,6 +27,20 @@ describe('catalog', () => {
     second.close();
   });
 
+  it('notes a position that no change of its own has reached, and never goes back', () => {
+    const first = openCatalog(directory);
+    first.apply([setting('a', '1')], 10);
+    first.settle(5);
+    expect(first.lsn).toBe(10);
+    first.settle(1000);
+    first.apply([setting('a', 'before')], 900);
+    first.apply([setting('b', '2')], 1001);
+    first.close();
+    const second = openCatalog(directory);
+    expect([second.lsn, second.setting('a'), second.setting('b')]).toEqual([1001, '1', '2']);
+    second.close();
+  });
+
   it('gives each number once, and a late commit of a smaller one does not turn the counter back', () => {
     const catalog = openCatalog(directory);
     const early = catalog.allocate('nextShardId', 4);

@@ -113,6 +113,7 @@ class Log implements ChangeLog {
   #groups: Group[] = [];
   #generation = 0;
   #full = false;
+  #noRoom = false;
   #closed: SqlError | undefined;
   /** undefined: a mirror, or not told yet. */
   #pairState: PairState | undefined;
@@ -241,7 +242,7 @@ class Log implements ChangeLog {
   append(body: LogBody): { lsn: Lsn; end: Lsn } {
     this.#refuseClosed();
     if (NEW_WORK.has(body.k)) {
-      if (this.#full && addsRows(body)) throw diskFull();
+      if (this.#noRoom || (this.#full && addsRows(body))) throw diskFull();
       if (this.#end - this.#written > MAX_UNWRITTEN) {
         throw new SqlError('53200', `more than ${MAX_UNWRITTEN} bytes of changes wait for the log's disk`);
       }
@@ -334,7 +335,10 @@ class Log implements ChangeLog {
       process.exit(1);
     }
     if (report.r === 'space') {
+      const was = this.#full;
       this.#full = report.full;
+      this.#noRoom = report.none;
+      if (report.full === was) return;
       if (report.full)
         this.#logger.error({ directory: this.#directory }, 'the disk of the change log is full: new writes are refused');
       else this.#logger.info({ directory: this.#directory }, 'the disk of the change log has room');

@@ -30,7 +30,7 @@ function startThread(directory: string, faults: Partial<typeof fs>) {
   writerThread(
     { ...fs, ...faults },
     { parentPort: port2, receiveMessageOnPort },
-    { directory, segmentBytes: 8192, reserveBytes: 8192, headerBytes: FILE_HEADER },
+    { directory, segmentBytes: 8192, reserveBytes: 8192, headerBytes: FILE_HEADER, minFreeBytes: 0 },
   );
   const order = (what: WriterOrder): void => port1.postMessage(what);
   const until = async <R extends WriterReport['r']>(r: R, nth = 1): Promise<Extract<WriterReport, { r: R }>> => {
@@ -79,7 +79,7 @@ it('uses the reserve when the disk is full, says so, and says when there is room
   thread.roll(8000);
   thread.write(8000, 3000);
   expect(await thread.until('durable', 3)).toMatchObject({ end: 11_000 });
-  expect(await thread.until('space')).toEqual({ r: 'space', full: true });
+  expect(await thread.until('space')).toEqual({ r: 'space', full: true, none: false });
   expect(fs.existsSync(join(directory, 'reserve'))).toBe(false);
   expect(
     fs
@@ -92,7 +92,7 @@ it('uses the reserve when the disk is full, says so, and says when there is room
   thread.write(11_000, 10);
   expect(await thread.until('failed')).toMatchObject({ op: 'roll', lsn: 11_000, code: 'ENOSPC' });
   disk.free = 1_000_000;
-  expect(await thread.until('space', 2)).toEqual({ r: 'space', full: false });
+  expect(await thread.until('space', 2)).toEqual({ r: 'space', full: false, none: false });
   thread.roll(11_000, 1);
   thread.write(11_000, 10, 1);
   expect(await thread.until('durable', 4)).toMatchObject({ end: 11_010 });

@@ -26,8 +26,8 @@ export type WriterReport =
   | { r: 'failed'; generation: number; op: 'write' | 'roll'; lsn: number; code: string; message: string }
   /** A sync failed: what is on the disk is not known. */
   | { r: 'fatal'; message: string }
-  /** Whether the disk has room beyond the reserve, and beyond what the stores need for what is decided. */
-  | { r: 'space'; full: boolean }
+  /** `full`: no room beyond the reserve, or beyond what the stores need for what is decided; `none`: a quarter of that is not there either. */
+  | { r: 'space'; full: boolean; none: boolean }
   | { r: 'done'; id: number; value?: number; error?: { code: string; message: string } };
 
 export interface WriterOptions {
@@ -69,7 +69,8 @@ export function writerThread(
   let full = false;
   /** Less than `minFreeBytes` are free. */
   let low = false;
-  let told = false;
+  let none = false;
+  let told = 'false false';
   let preparing: { path: string; fd: number; size: number; filled: number } | undefined;
   let prepareAt: ReturnType<typeof setTimeout> | NodeJS.Immediate | undefined;
   const markFd = fs.openSync(markPath, fs.existsSync(markPath) ? 'r+' : 'w+', 0o600);
@@ -149,9 +150,10 @@ export function writerThread(
   }
 
   function tellSpace(): void {
-    if (told === (full || low)) return;
-    told = full || low;
-    report({ r: 'space', full: told });
+    const now = `${full || low} ${none}`;
+    if (told === now) return;
+    told = now;
+    report({ r: 'space', full: full || low, none });
   }
 
   /** The stores stand on the same disk: they must be able to take what the log has. */
@@ -159,8 +161,9 @@ export function writerThread(
     try {
       const { bavail, bsize } = fs.statfsSync(options.directory);
       low = bavail * bsize < options.minFreeBytes;
+      none = bavail * bsize < options.minFreeBytes / 4;
     } catch {
-      low = false;
+      low = none = false;
     }
     tellSpace();
   }

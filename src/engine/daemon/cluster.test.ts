@@ -233,7 +233,9 @@ class TestCluster {
       onFatal: (error) => {
         process.stderr.write(`instance ${dbid}: ${error.stack}\n`);
       },
-      ...(catalog === undefined ? {} : { onCatalog: (ops, lsn) => catalog.apply(ops, lsn), settleCatalog: (lsn) => catalog.settle(lsn) }),
+      ...(catalog === undefined
+        ? {}
+        : { onCatalog: (ops, lsn) => catalog.apply(ops, lsn), settleCatalog: (lsn) => catalog.settle(lsn) }),
     });
   }
 }

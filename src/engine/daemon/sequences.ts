@@ -25,8 +25,8 @@ export async function durableSequences(
   const changed: Partial<Front> = {
     computeInsert: async (...args) => note(await front.computeInsert(...args), () => front.sequences()),
     computeCopy: async (...args) => note(await front.computeCopy(...args), () => front.sequences()),
-    passThrough: async (messages, settings) => {
-      const answer = await front.passThrough(messages, settings);
+    passThrough: async (messages, ...rest) => {
+      const answer = await front.passThrough(messages, ...rest);
       return TAKES_NUMBERS.test(messages.toString('latin1')) ? note(answer, () => front.sequences()) : answer;
     },
     beginDdl: async (settings) => ddlWithJournal(await front.beginDdl(settings), note),

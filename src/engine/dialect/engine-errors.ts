@@ -29,7 +29,15 @@ const MARK = /damson:([0-9A-Z]{5}):([^']*)/;
 /** The error that generated SQL raised, or what the engines themselves call an overflow; undefined for any other failure. */
 export function engineError(message: string): SqlError | undefined {
   const match = MARK.exec(message);
-  if (match !== null) return new SqlError(match[1] as string, match[2] as string);
+  if (match !== null) return match[1] === '0A000' ? inexact() : new SqlError(match[1] as string, match[2] as string);
+  // PostgreSQL's numeric has no such bounds.
+  if (/Overflow in \w+ of (DECIMAL|INT128|TIMESTAMP|DATE|INTERVAL)/i.test(message)) return inexact();
   if (/integer overflow|Overflow in|out of range/i.test(message)) return new SqlError('22003', 'value out of range');
   return undefined;
+}
+
+function inexact(): SqlError {
+  return new SqlError('0A000', MESSAGES['0A000'] ?? '', {
+    hint: 'Select the keys and the new values first, then write them by key.',
+  });
 }

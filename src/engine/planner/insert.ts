@@ -117,11 +117,21 @@ function selectSource(
   return { kind: 'select', read: read(pulledUp({ ...select, targetList: renumbered }), output), columns };
 }
 
+/**
+ * A value of the SELECT, or a default? PostgreSQL pulls the SELECT's literals up into the target list, under the coercions to their columns;
+ * a default that is such a constant is the same on every row, and may be taken for one.
+ */
 function isSelected(expr: TreeNode): boolean {
-  let selected = expr.node === 'CONST' && !flag(expr, 'constisnull');
+  let columns = false;
+  let constant = true;
   visit(expr, (node) => {
-    if (node.node === 'VAR') selected = true;
-    return !selected;
+    if (node.node === 'VAR') columns = true;
+    const coercion = node.node === 'FUNCEXPR' && CASTS.has(num(node, 'funcformat'));
+    if (node.node !== 'CONST' && node.node !== 'RELABELTYPE' && !coercion) constant = false;
+    return !columns;
   });
-  return selected;
+  return columns || constant;
 }
+
+/** CoercionForm: explicit and implicit casts. */
+const CASTS: ReadonlySet<number> = new Set([1, 2]);

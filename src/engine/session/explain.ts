@@ -91,7 +91,8 @@ async function explainInFront(
   const messages = frontMessages(`EXPLAIN (${options.join(', ')}) ${inner.sql}`, bound.params, bound.paramTypes, bound.formats);
   const { front } = session.shared.deps;
   const reply = readAnswer(
-    await (session.tx.ddl?.passThrough(messages) ?? front.passThrough(messages, session.settings.front(), session.currentScope())),
+    await (session.tx.ddl?.passThrough(messages) ??
+      front.passThrough(messages, session.settings.front(), session.currentScope())),
   );
   answer.describe([textField('QUERY PLAN', kind.options.format === 'json' ? JSON_TYPE : 25)], expandFormats(bound.formats, 1));
   if (reply.count > 0) await answer.rows(reply.rows, reply.count);

@@ -47,21 +47,27 @@ export class HeapChanges {
 
   /**
    * The net changes, read through the transaction's own connection.
+   * @param source prepares statements of that connection; those that it keeps are not parsed again for each transaction.
    * @param newBatch gives name and path of a new batch file.
    */
-  freeze(db: Database.Database, nextRid: number, newBatch: () => { name: string; path: string }): ShardChanges {
+  freeze(
+    source: { prepare(sql: string): Database.Statement },
+    nextRid: number,
+    newBatch: () => { name: string; path: string },
+  ): ShardChanges {
     const sink = new RowSink(newBatch);
     const columns = `SELECT ${allColumns(this.shard)} FROM ${quoteIdent(this.shard.relation)}`;
-    const one = db.prepare(`${columns} WHERE _rid = ?`).raw(true).safeIntegers(true);
-    const range = db
-      .prepare(`${columns} WHERE _rid >= ? AND _rid < ? ORDER BY _rid LIMIT ${BLOCK_ROWS}`)
-      .raw(true)
-      .safeIntegers(true);
+    const rowsBy = (where: string) => source.prepare(`${columns} WHERE ${where}`).raw(true).safeIntegers(true);
     const deleted = [...this.touched].sort((a, b) => a - b);
-    for (const rid of deleted) {
-      const row = one.get(rid) as HeapValue[] | undefined;
-      if (row !== undefined) sink.add([row]);
+    if (deleted.length > 0) {
+      const one = rowsBy('_rid = ?');
+      for (const rid of deleted) {
+        const row = one.get(rid) as HeapValue[] | undefined;
+        if (row !== undefined) sink.add([row]);
+      }
     }
+    if (this.own.length === 0) return { shardId: this.shard.shardId, nextRid, deleted, ...sink.finish() };
+    const range = rowsBy(`_rid >= ? AND _rid < ? ORDER BY _rid LIMIT ${BLOCK_ROWS}`);
     for (const [from, to] of this.own) {
       for (let at = from; at < to; ) {
         const rows = range.all(at, to) as HeapValue[][];

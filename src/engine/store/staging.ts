@@ -417,19 +417,19 @@ function duckFromCanonical(storage: Storage, sql: string): string {
 /** The coordinator has validated the text, so an error here is about what DuckDB cannot read. */
 function unreadable(error: unknown): unknown {
   if (error instanceof SqlError) return error;
-  return (
-    outOfSpace(error) ?? new SqlError('22P02', `columnar storage cannot read a value: ${firstLine(error)}`, { cause: error })
-  );
+  return outOfSpace(error) ?? refused(`columnar storage cannot read a value: ${firstLine(error)}`, error);
+}
+
+/** PostgreSQL has such values, DuckDB has not. */
+function refused(message: string, cause: unknown): SqlError {
+  return new SqlError('0A000', message, { hint: 'Use a table USING heap for such values.', cause });
 }
 
 function unstorable(error: unknown): unknown {
   if (error instanceof SqlError) return error;
   const message = firstLine(error);
   const isRange = /out of range|overflow|Could not cast|Could not convert/i.test(message);
-  return (
-    outOfSpace(error) ??
-    (isRange ? new SqlError('22003', `columnar storage cannot hold a value: ${message}`, { cause: error }) : error)
-  );
+  return outOfSpace(error) ?? (isRange ? refused(`columnar storage cannot hold a value: ${message}`, error) : error);
 }
 
 function outOfSpace(error: unknown): SqlError | undefined {

@@ -250,8 +250,8 @@ export class Transaction implements StoreTxn {
     const shards: ShardChanges[] = [];
     for (const [shardId, changes] of this.heapChanges) {
       if (changes.isEmpty) continue;
-      const db = this.heapWriter(changes.shard.setKey);
-      shards.push(changes.freeze(db, this.core.nextRid(shardId), () => this.newBatch(shardId, 'rows')));
+      const set = this.writeSet(changes.shard.setKey);
+      shards.push(changes.freeze(set, this.core.nextRid(shardId), () => this.newBatch(shardId, 'rows')));
     }
     await Promise.all([...this.staged.values()].map((staging) => staging.convertPending()));
     for (const [shardId, staging] of this.staged) {

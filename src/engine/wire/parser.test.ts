@@ -59,7 +59,10 @@ const expected = [
 
 function drain(parser: FrontendParser, into: FrontendEvent[]): void {
   for (let event = parser.next(); event !== undefined; event = parser.next()) {
-    into.push(event);
+    const before = into.at(-1);
+    // The data of a COPY comes in parts as they arrive.
+    if (event.type === 'copyData' && before?.type === 'copyData') before.bytes = Buffer.concat([before.bytes, event.bytes]);
+    else into.push(event);
     if (event.type === 'startup') parser.phase = 'authentication';
     if (event.type === 'password') parser.phase = 'normal';
   }
