@@ -93,6 +93,21 @@ describe('a cluster with small log files', () => {
     expect((await client.query('SELECT count(*)::int AS n FROM here')).rows).toEqual([{ n: 2400 }]);
   });
 
+  it('makes heap and columnar tables of the same sets in turn', async () => {
+    // The client is answered before a DROP is in the stores, so the next CREATE meets it there.
+    for (let n = 0; n < 20; n++) {
+      await client.query(`CREATE TABLE turn${n} (a int, b text) USING ${n % 2 === 0 ? 'columnar' : 'heap'} DISTRIBUTED BY (a)`);
+      await client.query(`INSERT INTO turn${n} SELECT i, 'x' FROM generate_series(1, 20) i`);
+      await client.query(`UPDATE turn${n} SET b = 'y' WHERE a <= 10`);
+      const { rows } = await client.query(`SELECT b, count(*)::int AS n FROM turn${n} GROUP BY b ORDER BY b`);
+      expect(rows).toEqual([
+        { b: 'x', n: 10 },
+        { b: 'y', n: 10 },
+      ]);
+      await client.query(`DROP TABLE turn${n}`);
+    }
+  });
+
   it('leaves no temporary files', async () => {
     await until('temporary files are gone', () =>
       cluster.instances.every(({ datadir }) => filesIn(join(datadir, 'tmp')).length === 0),

@@ -274,6 +274,26 @@ describe.each(['ev', 'hp'])('a cancelled statement on %s', (table) => {
   });
 });
 
+describe.each(['ev', 'hp'])('an error far into an answer from %s', (table) => {
+  it('is told, not taken for its end', async () => {
+    await copyIn(table, 'csv', input('csv', 60_000));
+    const division = `select 1 / (id - 50000) from ${table}`;
+    for (const sql of [division, `${division} where id > 0 order by id`, `copy (${division}) to stdout`]) {
+      const done = sql.startsWith('copy') ? drained(client.query(copyTo(sql))) : client.query(sql);
+      expect(await failure(done)).toMatchObject({ code: '22012', message: 'division by zero' });
+    }
+    await expectNothingLeft(table);
+  });
+});
+
+function drained(stream: ReturnType<typeof copyTo>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.on('data', () => undefined);
+    stream.once('end', resolve);
+    stream.once('error', reject);
+  });
+}
+
 describe('a slow reader', () => {
   const rss = (dbid: number): number => {
     const status = readFileSync(`/proc/${cluster.daemons.get(dbid)!.child.pid}/status`, 'utf8');

@@ -62,8 +62,16 @@ async function runFinish(
     statement = pieces.inMemory ? await duckdb.prepare(one, sql) : await one.connection.prepare(sql);
     pieces.bind(statement);
     // A merge of few rows gives no more than these, so its answer may stay in memory; anything else is streamed.
-    const result = await (pieces.inMemory && plan.tier === 'pushdown' ? statement.run() : statement.stream());
-    const rows = await encodeRows(ctx, finish, result);
+    if (pieces.inMemory && plan.tier === 'pushdown') {
+      const rows = await encodeRows(ctx, finish, await statement.run());
+      clean = true;
+      return rows;
+    }
+    // The error of a stream that breaks off looks like its end; only the transaction knows, which takes no other statement then.
+    await one.connection.run('BEGIN');
+    const rows = await encodeRows(ctx, finish, await statement.stream());
+    await one.connection.run('SELECT 1');
+    await one.connection.run('COMMIT');
     clean = true;
     return rows;
   } catch (error) {

@@ -9,6 +9,7 @@ import { RowWriter } from '../codec/rowwriter.js';
 import type { InsertPlan, ValueRef } from '../planner/types.js';
 import { toLogValue } from '../store/rows-batch.js';
 import { locksForWrite } from '../txn/names.js';
+import { cancelled } from './errors.js';
 import { insertSelect, type SelectDeps } from './insert-select.js';
 import { ShardLoad } from './load.js';
 import type { MakeFallback } from './read.js';
@@ -29,7 +30,11 @@ export async function executeInsert(
       return await insertRows(deps, ctx, plan, table, valuesOf(ctx, table, plan.source.rows));
     case 'front': {
       const target = { schema: table.schema, name: table.name, columns: table.columns.map((column) => column.attnum) };
-      const computed = await ctx.computing.insert(ctx.sql, ctx.params, ctx.paramTypes, target, ctx.front);
+      const computed = await ctx.computing
+        .insert(ctx.sql, ctx.params, ctx.paramTypes, target, ctx.front)
+        .catch((error: unknown) => {
+          throw ctx.signal.aborted ? cancelled(ctx.signal) : error;
+        });
       if (plan.returning !== null || computed.rows <= FEW_ROWS) {
         return await insertRows(deps, ctx, plan, table, heapRows(table, computed.csv));
       }

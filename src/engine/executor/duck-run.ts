@@ -17,22 +17,35 @@ import { duckLiterals, duckParam } from './params.js';
 import { putValues, quoteLiteral } from './sql-text.js';
 
 /** Runs a prepared statement (relations put in) and encodes its rows as they come. */
-export async function runDuck(task: Task, statement: DuckDBPreparedStatement, output: Output): Promise<void> {
+/**
+ * Runs a statement inside of the connection's open transaction. The error of a stream that breaks off looks like its end to whoever fetches chunks;
+ * only the transaction knows, which is aborted then and takes no other statement.
+ */
+export async function runDuck(
+  task: Task,
+  connection: DuckDBConnection,
+  statement: DuckDBPreparedStatement,
+  output: Output,
+): Promise<number> {
   try {
     bindParams(statement, task);
-    await sendRows(task, await statement.stream(), output);
+    const rows = await sendRows(task, await statement.stream(), output);
+    await connection.run('SELECT 1');
+    return rows;
   } catch (error) {
     throw readError(error);
   }
 }
 
 /** Encodes a result's rows as they come. */
-export async function sendRows(task: Task, result: DuckDBResult, output: Output): Promise<void> {
+export async function sendRows(task: Task, result: DuckDBResult, output: Output): Promise<number> {
   if (task.form.kind !== 'datarow') throw new TypeError('rows are encoded for the form datarow only');
   const encode = duckChunkEncoder(task.fragment.output, result.columnTypes(), task.form.formats, task.form.session);
+  let rows = 0;
   for (;;) {
     const chunk = await result.fetchChunk();
-    if (chunk === null || chunk.rowCount === 0) break;
+    if (chunk === null || chunk.rowCount === 0) return rows;
+    rows += chunk.rowCount;
     if (output.wrote(encode(chunk, output.writer))) await output.pause();
   }
 }

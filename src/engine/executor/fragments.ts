@@ -82,8 +82,9 @@ export class FragmentRunner {
     const sql = putRelations(task.fragment.sql, (alias) => relations.get(alias));
     const asRows = task.form.kind === 'datarow';
     const text = asRows ? sql : withLiterals(task, sql);
-    if (!asRows && !this.small.expected(text)) return undefined;
-    const read = this.stores.beginColumnar(text, (statement) => bindParams(statement, task), asRows);
+    // Without a transaction only an answer in memory shows its errors (runDuck), so it must be a short one.
+    if (!this.small.expected(text)) return undefined;
+    const read = this.stores.beginColumnar(text, (statement) => bindParams(statement, task), false);
     return read === undefined ? undefined : this.runBegun(task, text, read, context);
   }
 
@@ -94,8 +95,8 @@ export class FragmentRunner {
     let clean = false;
     try {
       const result = await read.pending.getResult();
-      if (task.form.kind === 'datarow') await sendRows(task, result, output);
-      else this.small.note(sql, await sendBlocks(result, output));
+      const rows = task.form.kind === 'datarow' ? sendRows(task, result, output) : sendBlocks(result, output);
+      this.small.note(sql, await rows);
       clean = true;
       return output.finish();
     } catch (error) {
@@ -196,11 +197,15 @@ export class FragmentRunner {
   }
 
   private async rowsOfDuck(task: Task, sql: string, connection: DuckDBConnection, output: Output, kept: boolean): Promise<void> {
-    if (kept) return runDuck(task, await this.stores.prepareColumnar(connection, sql), output);
+    if (kept) {
+      const rows = await runDuck(task, connection, await this.stores.prepareColumnar(connection, sql), output);
+      this.small.note(sql, rows);
+      return;
+    }
     let statement: DuckDBPreparedStatement | undefined;
     try {
       statement = await connection.prepare(sql);
-      await runDuck(task, statement, output);
+      await runDuck(task, connection, statement, output);
     } finally {
       statement?.destroySync();
     }

@@ -177,7 +177,8 @@ async function returnColumnar(
     `SELECT ${expressions} FROM ${table} AS ${fragment.target.alias}`,
     duckLiterals(fragment.params, task.params),
   );
-  const result = await connection.stream(sql);
+  // In memory, as the rows are in any case: a stream does not show its errors.
+  const result = await connection.run(sql);
   const encode = duckChunkEncoder(
     fragment.returning!.map((one) => one.output),
     result.columnTypes(),

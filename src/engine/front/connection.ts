@@ -58,6 +58,8 @@ export interface ConnectionOptions {
   onRebuilt?: (() => void) | undefined;
 }
 
+const REFRESHES_PER_CHECKPOINT = 100;
+
 export class FrontConnection {
   readonly lock = new Mutex();
   generation = 1;
@@ -171,7 +173,11 @@ export class FrontConnection {
   }
 
   async refresh(relation: { schema: string; name: string }, rows: (string | null)[][]): Promise<void> {
-    await this.use(OWN_SETTINGS, false, (session) => fill(session, relation, rows, this.callOptions));
+    await this.use(OWN_SETTINGS, false, async (session) => {
+      await fill(session, relation, rows, this.callOptions);
+      // PGlite has no checkpointer: its WAL and the files that TRUNCATE left stay in memory until somebody asks.
+      if (this.refreshes % REFRESHES_PER_CHECKPOINT === 0) failOnError(await session.exec(query('CHECKPOINT'), this.callOptions));
+    });
     this.refreshes += 1;
     this.refreshed.set(qualified(relation.schema, relation.name), { relation, rows, version: this.refreshes });
   }

@@ -167,8 +167,14 @@ class PgliteFront implements Front {
     paramTypes: number[],
     table: ComputeTarget,
     settings: FrontSettings,
+    limits?: PassLimits,
   ): Promise<{ csv: Buffer; rows: number }> {
-    return this.compute(settings, table, (scope) => computeInsert(scope, sql, params, paramTypes, table));
+    return this.compute(
+      settings,
+      table,
+      (scope) => computeInsert(scope, sql, params, paramTypes, table),
+      limits && afterGrace(limits.signal),
+    );
   }
 
   computeCopy(
@@ -232,8 +238,13 @@ class PgliteFront implements Front {
     settings: FrontSettings,
     table: ComputeTarget,
     work: (scope: Scope) => Promise<Computed>,
+    late?: ReturnType<typeof afterGrace>,
   ): Promise<{ csv: Buffer; rows: number }> {
-    const { csv, rows, sequences } = await this.connection.scope(settings, work);
+    const { csv, rows, sequences } = await this.connection
+      .scope(settings, (scope) =>
+        work({ ...scope, exec: (bytes, options) => scope.exec(bytes, { ...options, signal: late?.signal }) }),
+      )
+      .finally(() => late?.end());
     this.connection.noteSequences(sequences);
     await this.sweep(qualified(table.schema, table.name), rows);
     return { csv, rows };

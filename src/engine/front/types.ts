@@ -130,6 +130,7 @@ export interface Front {
     paramTypes: number[],
     table: { schema: string; name: string; columns: number[] },
     settings: FrontSettings,
+    limits?: PassLimits,
   ): Promise<{ csv: Buffer; rows: number }>;
   /** The same for a block of COPY input. `copySql` is `COPY t(cols) FROM STDIN (…)`; `firstLine` shifts line numbers in errors. */
   computeCopy(

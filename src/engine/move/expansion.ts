@@ -153,7 +153,8 @@ export class ClusterExpansion {
   /** Closes a finished expansion: its rows go. */
   async finish(): Promise<void> {
     const { catalog, engine } = this.deps;
-    if (expansionOf(catalog) === undefined) throw new DamsonError('there is no expansion to finish', { exitCode: 1, hint: 'Begin one: damson expand plan.' });
+    if (expansionOf(catalog) === undefined)
+      throw new DamsonError('there is no expansion to finish', { exitCode: 1, hint: 'Begin one: damson expand plan.' });
     const left = this.report();
     if (this.running !== null || left.tablesLeft + left.tablesInProgress > 0) {
       throw new DamsonError(`${left.tablesLeft + left.tablesInProgress} tables are not redistributed yet`, {
@@ -171,7 +172,8 @@ export class ClusterExpansion {
   async rollback(): Promise<{ removed: Instance[] }> {
     const { catalog, engine } = this.deps;
     const expansion = expansionOf(catalog);
-    if (expansion === undefined) throw new DamsonError('there is no expansion to undo', { exitCode: 1, hint: '`damson state -x` shows expansions.' });
+    if (expansion === undefined)
+      throw new DamsonError('there is no expansion to undo', { exitCode: 1, hint: '`damson state -x` shows expansions.' });
     const owned = expansion.contents.filter((content) =>
       catalog.setsOfContent(content).some((setKey) => setKey !== referenceSet()),
     );

@@ -206,7 +206,8 @@ export class Session implements WireSession {
     const { front } = this.shared.deps;
     return {
       insert: (sql, params, types, table, settings) =>
-        ddl?.computeInsert(sql, params, types, table) ?? front.computeInsert(sql, params, types, table, settings),
+        ddl?.computeInsert(sql, params, types, table) ??
+        front.computeInsert(sql, params, types, table, settings, this.currentScope()),
       copy: (sql, input, line, table, settings) =>
         ddl?.computeCopy(sql, input, line, table) ?? front.computeCopy(sql, input, line, table, settings),
       fallback: (request) => (ddl ?? front).fallback(request),

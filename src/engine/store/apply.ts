@@ -238,11 +238,13 @@ function unlist(core: StoreCore, lsn: Lsn, setKey: SetKey, gone: ShardDef[]): vo
   const ids = new Set(gone.map((shard) => shard.shardId));
   const left = core.shardsOfSet(setKey).some((shard) => shard.accessMethod === 'heap' && !ids.has(shard.shardId));
   const set = core.heaps.get(setKey);
+  const listed = set !== undefined && core.isListed(set);
   // What is unlisted must be gone for good: its older records are no longer looked at.
   if (set !== undefined && left) syncWal(set);
   core.instance.unlist(lsn, [...ids], left ? [] : [setKey]);
   for (const id of ids) core.nextRids.delete(id);
-  if (!left) core.removeHeap(setKey);
+  // A file that is not listed was made by a transaction that is still open: a heap table of the set that comes while a columnar one goes.
+  if (!left && listed) core.removeHeap(setKey);
 }
 
 /** The WAL may be opened and closed by other means than SQLite: locks are on the database file and its -shm. */
