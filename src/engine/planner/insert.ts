@@ -2,7 +2,7 @@
 import { notSupported } from '../../core/errors.js';
 import type { TableDef } from '../../model/table.js';
 import type { OutputColumn } from '../../model/task.js';
-import { flag, kid, kids, mustKid, nested, num, visit } from '../dialect/node.js';
+import { kid, kids, mustKid, nested, num, visit } from '../dialect/node.js';
 import { RTE } from '../dialect/query.js';
 import type { TreeNode } from '../front/tree.js';
 import { pulledUp } from './pull-up.js';
