@@ -5,7 +5,7 @@ import { medianMs, ms, times } from './measure.js';
 
 const STATEMENTS: [title: string, sql: string][] = [
   [
-    'count, distinct days by type',
+    'count, min, max, sum by type',
     'SELECT event_type, count(*), min(created_at), max(created_at), sum(user_id) FROM github_events GROUP BY event_type ORDER BY event_type',
   ],
   ['filter and count', "SELECT count(*) FROM github_events WHERE event_type = 'PushEvent' AND user_id < 1000"],

@@ -61,3 +61,15 @@ export async function startDamson(directory: string): Promise<BenchCluster> {
     ],
   };
 }
+
+/** Waits until instances apply nothing any more, mirrors included, so that loading does not run on beside what is measured next. */
+export async function settled(directory: string): Promise<void> {
+  let before = '';
+  for (let attempt = 0; attempt < 30; attempt++) {
+    const { instances } = await damsonJson<{ instances: ClusterStatus['instances'] }>(['state', '-d', directory]);
+    const applied = instances.map((instance) => instance.applied).join();
+    if (applied === before) return;
+    before = applied;
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}

@@ -8,7 +8,7 @@ import { SCHEMA } from '../demo/github.js';
 import { renderTable } from '../src/ui/table.js';
 import { benchAggregate } from './aggregate.js';
 import { benchCopy } from './copy.js';
-import { startDamson } from './damson-cluster.js';
+import { settled, startDamson } from './damson-cluster.js';
 import { startPostgres } from './postgres.js';
 import { benchRouter } from './router.js';
 
@@ -48,6 +48,8 @@ try {
       Number(flags.events),
     );
     figures.push(...copied);
+    await settled(join(directory, 'cluster'));
+    await postgres?.client.query('CHECKPOINT');
     note('Aggregates …');
     figures.push(...(await benchAggregate(cluster.client, duckdb)));
     note('Router …');

@@ -4,7 +4,7 @@ import type { Instance } from '../model/topology.js';
 import { readDefinition } from './config/definition.js';
 import { withCoordinator } from './engine/port.js';
 import { removeDirectory, stopDaemon } from './hosts/local.js';
-import { checkInstances, createInstance, startInstance } from './ops/instance.js';
+import { checkInstances, createInstance, primariesBeside, startInstance } from './ops/instance.js';
 import { dropJournal, interruptedPlan, journalPath, rollBackInterrupted, runPlan } from './run/run.js';
 import type { Operation, Operations, Plan, RunListener, Step } from './run/step.js';
 
@@ -35,11 +35,21 @@ const JOURNAL = 'expand-add';
 
 const EXPAND_OPERATIONS: Operations = { createInstance, startInstance, registerInstances };
 
-export function expandPlan(coordinatorDir: string, instances: Instance[], clusterId: string, version: string): Plan {
+export function expandPlan(
+  coordinatorDir: string,
+  instances: Instance[],
+  existing: Instance[],
+  clusterId: string,
+  version: string,
+): Plan {
+  const all = [...existing, ...instances];
   return {
     command: 'expand add',
     steps: [
-      ...instances.map((instance): Step => ({ kind: 'createInstance', group: 'create', args: { instance, clusterId, version } })),
+      ...instances.map((instance): Step => {
+        const args = { instance, clusterId, version, primaries: primariesBeside(instance, all) };
+        return { kind: 'createInstance', group: 'create', args };
+      }),
       ...instances.map((instance): Step => ({ kind: 'startInstance', group: 'start', args: { instance } })),
       { kind: 'registerInstances', args: { coordinatorDir, instances } },
     ],
@@ -68,7 +78,9 @@ export async function expandAdd(
   const instances = read(before.instances);
   await checkInstances(instances);
   const { clusterId } = readDefinition(coordinatorDir);
-  await runPlan(expandPlan(coordinatorDir, instances, clusterId, version), EXPAND_OPERATIONS, listener, { journalPath: journal });
+  await runPlan(expandPlan(coordinatorDir, instances, before.instances, clusterId, version), EXPAND_OPERATIONS, listener, {
+    journalPath: journal,
+  });
   return withCoordinator(coordinatorDir, (coordinator) => coordinator.call('admin.expandStatus', {}));
 }
 

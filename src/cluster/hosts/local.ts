@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { availableParallelism, totalmem } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../core/clock.js';
@@ -95,12 +95,9 @@ function pidExistsWithoutProc(pid: number): boolean {
   }
 }
 
-/** Threads and memory that one of `count` daemons on this host may take. */
-export function shareOfHost(count: number): { threads: number; memoryMb: number } {
-  return {
-    threads: Math.max(1, Math.floor(availableParallelism() / Math.max(1, Math.ceil(count / 2)))),
-    memoryMb: Math.max(256, Math.floor(((totalmem() / 1024 / 1024) * 0.6) / Math.max(1, count))),
-  };
+/** Threads for each of `primaries` daemons that work at the same time on this host. */
+export function threadsForEach(primaries: number): number {
+  return Math.max(1, Math.floor(availableParallelism() / Math.max(1, primaries)));
 }
 
 /**

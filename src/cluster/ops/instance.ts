@@ -5,11 +5,22 @@ import { readJson, writeFileAtomic } from '../../core/files.js';
 import { CLUSTER_FILE } from '../../model/admin.js';
 import type { Instance, InstanceIdentity } from '../../model/topology.js';
 import type { ClusterDefinition } from '../config/definition.js';
-import { directoryIsEmpty, fileAmong, freeBytes, portIsFree, removeDirectory, startDaemon, stopDaemon } from '../hosts/local.js';
+import {
+  directoryIsEmpty,
+  fileAmong,
+  freeBytes,
+  portIsFree,
+  removeDirectory,
+  startDaemon,
+  stopDaemon,
+  threadsForEach,
+} from '../hosts/local.js';
 import type { Operation } from '../run/step.js';
 
 /** In every instance's data directory: whose it is. */
 export const IDENTITY_FILE = 'instance.json';
+/** What an instance takes of its host. */
+const SETTINGS_FILE = 'settings.json';
 const SPACE_NEEDED = 512 * 1024 * 1024;
 
 /** How an instance is called on the screen. */
@@ -18,10 +29,17 @@ export function instanceName(instance: Pick<Instance, 'content' | 'role' | 'dbid
   return `${instance.role === 'p' ? 'primary' : 'mirror'} of segment ${instance.content}`;
 }
 
+/** How many primaries run on the instance's host. */
+export function primariesBeside(instance: Instance, all: Instance[]): number {
+  return all.filter(({ hostname, content, role }) => hostname === instance.hostname && content >= 0 && role === 'p').length;
+}
+
 interface CreateArgs extends Record<string, unknown> {
   instance: Instance;
   clusterId: string;
   version: string;
+  /** Primaries on its host: a segment takes its part of the host's cores. */
+  primaries?: number;
   /** Coordinator only: the catalog is made from it at the first start. */
   definition?: ClusterDefinition;
 }
@@ -56,7 +74,7 @@ export const createInstance: Operation<CreateArgs> = {
   describe: ({ instance }) => `Create ${instanceName(instance)} in ${instance.datadir}`,
   isDone: async ({ instance, clusterId }) =>
     readJson<InstanceIdentity>(join(instance.datadir, IDENTITY_FILE))?.clusterId === clusterId,
-  apply: async ({ instance, clusterId, version, definition }) => {
+  apply: async ({ instance, clusterId, version, primaries, definition }) => {
     mkdirSync(instance.datadir, { recursive: true, mode: 0o700 });
     if (definition !== undefined) writeFileAtomic(join(instance.datadir, CLUSTER_FILE), JSON.stringify(definition, null, 1));
     const identity: InstanceIdentity = {
@@ -68,6 +86,10 @@ export const createInstance: Operation<CreateArgs> = {
       port: instance.port,
       version,
     };
+    if (primaries !== undefined && instance.content >= 0) {
+      const settings = { 'damson.segment_threads': String(threadsForEach(primaries)) };
+      writeFileAtomic(join(instance.datadir, SETTINGS_FILE), JSON.stringify(settings, null, 1));
+    }
     writeFileAtomic(join(instance.datadir, IDENTITY_FILE), JSON.stringify(identity, null, 1));
   },
   undo: async ({ instance, clusterId }) => {

@@ -10,12 +10,17 @@ const STATEMENTS = 64;
 export interface FinishingConnection {
   readonly connection: DuckDBConnection;
   readonly timeZone: string;
+  /** For rows that are few: of the DuckDB without threads besides the caller's. */
+  readonly small: boolean;
   readonly statements: Map<string, DuckDBPreparedStatement>;
 }
 
-/** Keeps the coordinator's DuckDB: in memory, for putting the segments' results together. Opened at first use. */
+/**
+ * Keeps the coordinator's DuckDB: in memory, for putting the segments' results together. Opened at first use. There are two: what a few
+ * rows need is done before other threads have woken, and their waiting would take as much of the processor again as the segments need.
+ */
 export class FinishingDuckdb {
-  private instance: Promise<DuckDBInstance> | undefined;
+  private readonly instances = new Map<boolean, Promise<DuckDBInstance>>();
   private sequence = 0;
   private readonly idle: FinishingConnection[] = [];
   private closed = false;
@@ -35,13 +40,12 @@ export class FinishingDuckdb {
   }
 
   /** Give it back with `release`. */
-  async connect(timeZone: string): Promise<FinishingConnection> {
-    const at = this.idle.findIndex((one) => one.timeZone === timeZone);
+  async connect(timeZone: string, small: boolean): Promise<FinishingConnection> {
+    const at = this.idle.findIndex((one) => one.timeZone === timeZone && one.small === small);
     if (at >= 0) return this.idle.splice(at, 1)[0]!;
-    this.instance ??= this.open();
-    const connection = await (await this.instance).connect();
+    const connection = await (await this.instanceFor(small)).connect();
     await connection.run(`SET TimeZone = '${timeZone.replaceAll("'", "''")}'`);
-    return { connection, timeZone, statements: new Map() };
+    return { connection, timeZone, small, statements: new Map() };
   }
 
   /** @param clean its last statement has come to its end. */
@@ -72,15 +76,23 @@ export class FinishingDuckdb {
   async close(): Promise<void> {
     this.closed = true;
     for (const one of this.idle.splice(0)) end(one);
-    const instance = this.instance;
-    this.instance = undefined;
-    if (instance !== undefined) (await instance).closeSync();
+    const opened = [...this.instances.values()];
+    this.instances.clear();
+    for (const instance of opened) (await instance).closeSync();
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  private async open(): Promise<DuckDBInstance> {
+  private instanceFor(small: boolean): Promise<DuckDBInstance> {
+    const known = this.instances.get(small);
+    if (known !== undefined) return known;
+    const instance = this.open(small ? 1 : this.limits.threads);
+    this.instances.set(small, instance);
+    return instance;
+  }
+
+  private async open(threads: number): Promise<DuckDBInstance> {
     return await DuckDBInstance.create(':memory:', {
-      threads: String(this.limits.threads),
+      threads: String(threads),
       memory_limit: `${this.limits.memoryMb}MB`,
       temp_directory: join(this.directory, 'spill'),
       preserve_insertion_order: 'false',

@@ -53,7 +53,7 @@ async function runFinish(
     const input = plan.inputs.find((candidate) => candidate.name === name);
     return input === undefined ? undefined : pieces.relation(input);
   });
-  const one = await duckdb.connect(ctx.output.timeZone);
+  const one = await duckdb.connect(ctx.output.timeZone, pieces.inMemory);
   const interrupt = () => one.connection.interrupt();
   ctx.signal.addEventListener('abort', interrupt, { once: true });
   let clean = false;

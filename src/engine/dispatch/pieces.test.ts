@@ -30,14 +30,14 @@ const input = {
 const task = (content: number) => ({ input, target: { content, shards: {} } }) as unknown as Running;
 
 async function blockOf(sql: string): Promise<Buffer> {
-  const one = await duckdb.connect('UTC');
+  const one = await duckdb.connect('UTC', true);
   const result = await one.connection.run(sql);
   duckdb.release(one, true);
   return packBlock(result.getChunk(0), result.columnTypes());
 }
 
 async function parquetOf(sql: string): Promise<Buffer> {
-  const one = await duckdb.connect('UTC');
+  const one = await duckdb.connect('UTC', true);
   const path = join(directory, 'made.parquet');
   await one.connection.run(`COPY (${sql}) TO '${path}' (FORMAT parquet)`);
   duckdb.release(one, true);
@@ -46,7 +46,7 @@ async function parquetOf(sql: string): Promise<Buffer> {
 
 async function answer(pieces: Pieces, sql: (relation: string) => string): Promise<unknown> {
   if (!pieces.inMemory) await pieces.close();
-  const one = await duckdb.connect('UTC');
+  const one = await duckdb.connect('UTC', true);
   const statement = await duckdb.prepare(one, sql(pieces.relation(input)));
   pieces.bind(statement);
   const rows = await (await statement.run()).getRows();
@@ -86,7 +86,7 @@ describe('pieces of an answer', () => {
   it('keep statements apart by time zone', async () => {
     const seen: unknown[] = [];
     for (const zone of ['UTC', 'Asia/Tokyo', 'UTC', 'Asia/Tokyo']) {
-      const one = await duckdb.connect(zone);
+      const one = await duckdb.connect(zone, true);
       const statement = await duckdb.prepare(one, "SELECT ('2024-01-01 00:00:00+00'::TIMESTAMPTZ)::TIMESTAMP::VARCHAR");
       seen.push((await (await statement.run()).getRows())[0]![0]);
       duckdb.release(one, true);

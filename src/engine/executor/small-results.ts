@@ -11,9 +11,9 @@ export class SmallResults {
     return this.known.get(sql) === true;
   }
 
-  /** @param rows how many came this time. */
+  /** @param rows how many came this time. A statement that once gave many, with whatever parameters, is not held in memory again. */
   note(sql: string, rows: number): void {
-    if (this.known.get(sql) !== false) this.remember(sql, rows <= SMALL_ROWS ? true : undefined);
+    if (this.known.get(sql) !== false) this.remember(sql, rows <= SMALL_ROWS);
   }
 
   /** Its types do not fit into blocks. */
@@ -21,9 +21,8 @@ export class SmallResults {
     this.remember(sql, false);
   }
 
-  private remember(sql: string, small: boolean | undefined): void {
+  private remember(sql: string, small: boolean): void {
     this.known.delete(sql);
-    if (small === undefined) return;
     this.known.set(sql, small);
     if (this.known.size > REMEMBERED) this.known.delete(this.known.keys().next().value as string);
   }
