@@ -232,7 +232,7 @@ async function expand(facts: EventFacts): Promise<void> {
   const stars = Number(await value(client, 'SELECT stars FROM github_repos WHERE repo_id = $1', [COUNTED_REPO]));
   const writer = startWriter(target, FIRST_OWN_EVENT, COUNTED_REPO);
   const reader = startReader(target, facts);
-  const file = `${directory}/expand.txt`;
+  const file = `${directory}/coordinator/expand.txt`;
   rmSync(file, { force: true });
   say(indent((await damson(['expand', 'plan', ...at, '--segments-per-host', '1', '-o', file])).stdout.trimEnd()));
   await damson(['expand', 'add', ...at, '-i', file], { show: true });

@@ -4,7 +4,7 @@ import type { Instance } from '../model/topology.js';
 import { readDefinition } from './config/definition.js';
 import { withCoordinator } from './engine/port.js';
 import { removeDirectory, stopDaemon } from './hosts/local.js';
-import { checkInstances, createInstance, primariesBeside, startInstance } from './ops/instance.js';
+import { checkInstances, createInstance, startInstance, surroundings } from './ops/instance.js';
 import { dropJournal, interruptedPlan, journalPath, rollBackInterrupted, runPlan } from './run/run.js';
 import type { Operation, Operations, Plan, RunListener, Step } from './run/step.js';
 
@@ -47,7 +47,7 @@ export function expandPlan(
     command: 'expand add',
     steps: [
       ...instances.map((instance): Step => {
-        const args = { instance, clusterId, version, primaries: primariesBeside(instance, all) };
+        const args = { instance, clusterId, version, ...surroundings(instance, all) };
         return { kind: 'createInstance', group: 'create', args };
       }),
       ...instances.map((instance): Step => ({ kind: 'startInstance', group: 'start', args: { instance } })),

@@ -53,6 +53,8 @@ export interface InstanceIdentity {
   port: number;
   /** Damson's version that created it. */
   version: string;
+  /** Where the coordinator listened when it was created: for the hint to clients that come to a segment. */
+  coordinator?: { address: string; port: number };
 }
 
 /** Unix socket of an instance's daemon: for members and the administrator on the same host. */

@@ -29,9 +29,14 @@ export function instanceName(instance: Pick<Instance, 'content' | 'role' | 'dbid
   return `${instance.role === 'p' ? 'primary' : 'mirror'} of segment ${instance.content}`;
 }
 
-/** How many primaries run on the instance's host. */
-export function primariesBeside(instance: Instance, all: Instance[]): number {
-  return all.filter(({ hostname, content, role }) => hostname === instance.hostname && content >= 0 && role === 'p').length;
+/** What an instance is told of the cluster that it becomes a part of: the primaries on its host, and where clients connect. */
+export function surroundings(instance: Instance, all: Instance[]): Pick<CreateArgs, 'primaries' | 'coordinator'> {
+  const beside = all.filter(({ hostname, content, role }) => hostname === instance.hostname && content >= 0 && role === 'p');
+  const coordinator = all.find(({ content, role }) => content === -1 && role === 'p');
+  return {
+    primaries: beside.length,
+    ...(coordinator === undefined ? {} : { coordinator: { address: coordinator.address, port: coordinator.port } }),
+  };
 }
 
 interface CreateArgs extends Record<string, unknown> {
@@ -40,6 +45,7 @@ interface CreateArgs extends Record<string, unknown> {
   version: string;
   /** Primaries on its host: a segment takes its part of the host's cores. */
   primaries?: number;
+  coordinator?: { address: string; port: number };
   /** Coordinator only: the catalog is made from it at the first start. */
   definition?: ClusterDefinition;
 }
@@ -74,7 +80,7 @@ export const createInstance: Operation<CreateArgs> = {
   describe: ({ instance }) => `Create ${instanceName(instance)} in ${instance.datadir}`,
   isDone: async ({ instance, clusterId }) =>
     readJson<InstanceIdentity>(join(instance.datadir, IDENTITY_FILE))?.clusterId === clusterId,
-  apply: async ({ instance, clusterId, version, primaries, definition }) => {
+  apply: async ({ instance, clusterId, version, primaries, coordinator, definition }) => {
     mkdirSync(instance.datadir, { recursive: true, mode: 0o700 });
     if (definition !== undefined) writeFileAtomic(join(instance.datadir, CLUSTER_FILE), JSON.stringify(definition, null, 1));
     const identity: InstanceIdentity = {
@@ -85,6 +91,7 @@ export const createInstance: Operation<CreateArgs> = {
       address: instance.address,
       port: instance.port,
       version,
+      ...(coordinator === undefined ? {} : { coordinator }),
     };
     if (primaries !== undefined && instance.content >= 0) {
       const settings = { 'damson.segment_threads': String(threadsForEach(primaries)) };

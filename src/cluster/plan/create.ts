@@ -1,5 +1,5 @@
 import type { ClusterDefinition } from '../config/definition.js';
-import { createInstance, primariesBeside, startInstance, stopInstance } from '../ops/instance.js';
+import { createInstance, startInstance, stopInstance, surroundings } from '../ops/instance.js';
 import { waitReady } from '../ops/ready.js';
 import type { Operations, Plan, Step } from '../run/step.js';
 
@@ -10,7 +10,7 @@ export const OPERATIONS: Operations = { createInstance, startInstance, stopInsta
 export function createPlan(definition: ClusterDefinition, version: string): Plan {
   const { clusterId, instances } = definition;
   const create = instances.map((instance): Step => {
-    const args = { instance, clusterId, version, primaries: primariesBeside(instance, instances) };
+    const args = { instance, clusterId, version, ...surroundings(instance, instances) };
     return { kind: 'createInstance', group: 'create', args: instance.content === -1 ? { ...args, definition } : args };
   });
   const start = instances.map((instance): Step => ({ kind: 'startInstance', group: 'start', args: { instance } }));

@@ -75,13 +75,14 @@ async function openSegment(datadir: string, identity: InstanceIdentity, lock: Di
 }
 
 async function listenPort(identity: InstanceIdentity): Promise<{ port: number; close(): Promise<void> }> {
-  const { address, port, content } = identity;
+  const { address, port, content, coordinator } = identity;
+  const where = coordinator === undefined ? '' : `: host ${coordinator.address}, port ${coordinator.port}`;
   try {
     return await listenRefusing({
       host: address,
       port,
       message: `this is segment ${content} of a Damson cluster`,
-      hint: 'Connect to the coordinator.',
+      hint: `Connect to the coordinator${where}.`,
     });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
