@@ -16,8 +16,8 @@ const STATEMENTS: [title: string, sql: string][] = [
 export async function benchAggregate(client: pg.Client, duckdb: DuckDBConnection): Promise<Figure[]> {
   const figures: Figure[] = [];
   for (const [title, sql] of STATEMENTS) {
-    const ours = await medianMs(21, 5, () => client.query(sql));
-    const raw = await medianMs(21, 5, async () => (await duckdb.runAndReadAll(sql)).getRows());
+    const ours = await medianMs(51, 30, () => client.query(sql));
+    const raw = await medianMs(51, 30, async () => (await duckdb.runAndReadAll(sql)).getRows());
     figures.push({
       what: `Aggregate, ${title}, against raw DuckDB`,
       ours: ms(ours),
