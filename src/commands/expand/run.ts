@@ -50,7 +50,7 @@ export default class ExpandRun extends DamsonCommand<typeof ExpandRun> {
     const directory = this.coordinatorDir;
     const outcome = await this.progress.task('Redistribute', (note) =>
       withCoordinator(directory, async (coordinator) => {
-        // The first Ctrl-C lets the move that runs end; the command tells how far it came.
+        // The first Ctrl-C breaks off the move that runs (the next run goes on with it); the command tells how far it came.
         const stop = () => void withCoordinator(directory, (other) => other.call('admin.expandStop', {}));
         process.removeAllListeners('SIGINT');
         process.once('SIGINT', stop);

@@ -71,11 +71,6 @@ function posixOffset(name: string): number | undefined {
   return match[1] === '-' ? seconds : -seconds;
 }
 
-/** Throws 22023 for a zone that is not known here. */
-export function checkTimeZone(name: string): void {
-  zoneOf(name);
-}
-
 /** Seconds east of UTC at an instant (seconds since 1970). */
 export function offsetSecondsAt(name: string, utcSeconds: number): number {
   const zone = zoneOf(name);

@@ -1,6 +1,6 @@
 import { internalError } from '../../core/errors.js';
 import { Oid } from '../../model/storage.js';
-import { localSetKey, rangeIndexOf, type SetKey, type Shard, setKeyOf, type TableDef } from '../../model/table.js';
+import { rangeIndexOf, type SetKey, type Shard, setKeyOf, type TableDef } from '../../model/table.js';
 import type { RelationRef } from '../../model/task.js';
 import { COORDINATOR_CONTENT } from '../../model/topology.js';
 import type { CatalogView } from '../catalog/types.js';
@@ -118,8 +118,4 @@ export function shardAt(view: CatalogView, tableId: number, index: number): Shar
   const shard = view.shards(tableId)[index];
   if (shard === undefined) throw internalError(`table ${tableId} has no shard ${index}`);
   return shard;
-}
-
-export function setKeyOfLocal(table: TableDef): SetKey {
-  return localSetKey(table.tableId);
 }
